@@ -1,1 +1,16 @@
-//! Stub.
+//! The pure core of skep: what a cluster is, how it changes, what to do next. No clock, randomness, file, socket or future.
+
+pub mod agent;
+pub mod assign;
+pub mod command;
+pub mod id;
+pub mod model;
+pub mod net;
+pub mod plan;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod state;
+pub mod time;
+
+pub use command::{Change, Command, Proposal};
+pub use state::{Applied, Rejected, State};

@@ -1,0 +1,1 @@
+//! Who may resolve which name to what, and which ports lead where. Touches no kernel.

@@ -1,0 +1,1 @@
+//! A seeded world: many cluster lives in seconds.

@@ -1,0 +1,1 @@
+//! Every consistency rule of a state, as a list.

@@ -1,0 +1,1 @@
+//! Lookups and list filters over a state.
