@@ -1,0 +1,31 @@
+//! The only reader of the clock and of the system's randomness.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use skep_core::time::Timestamp;
+
+/// Returns the time.
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Returns 128 bits of entropy.
+pub fn entropy() -> u128 {
+    rand::random()
+}
+
+/// Fills an array with entropy.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    rand::random()
+}
+
+/// Waits until `at`; returns at once if that is past.
+pub async fn sleep_until(at: Timestamp) {
+    tokio::time::sleep(at.since(now())).await;
+}
+
+/// Waits for a duration; for back-off only, never in place of an event.
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}

@@ -1,0 +1,1 @@
+//! What only managers run: the leader's loop and the cluster behind the API.

@@ -1,0 +1,1 @@
+//! Init, join, leave; owns every task of the process and its shutdown.

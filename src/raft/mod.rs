@@ -1,0 +1,1 @@
+//! Consensus: openraft over redb.
