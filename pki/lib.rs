@@ -1,1 +1,28 @@
-//! Stub.
+//! Certificates, join tokens and unlock keys of a cluster. Pure: it opens no file or socket and reads
+//! no clock; it does not decide when to renew, rotate or admit, its callers do.
+
+#[cfg(test)]
+mod chain_tests;
+mod error;
+mod key;
+mod node_cert;
+mod pem;
+mod root;
+mod rotation;
+#[cfg(test)]
+mod test_support;
+mod token;
+mod unlock;
+mod x509;
+
+pub use error::Error;
+pub use node_cert::{
+    Identity, NodeCertificate, NodePublicKey, NodeRequest, NodeRole, generate_node,
+    generate_request, issue_node, read_identity, read_identity_der, renew_at, renewal_window,
+};
+pub use root::{RootCa, issuer_of};
+pub use rotation::{DesiredCa, cross_sign, parse_desired_ca};
+pub use token::{JoinToken, ParsedToken};
+pub use unlock::UnlockKey;
+/// Holds a secret and wipes it when dropped; re-exported because the public types carry it.
+pub use zeroize::Zeroizing;
