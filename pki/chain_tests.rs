@@ -1,5 +1,6 @@
-//! Verifies chains of issued certificates and cross-signed intermediates as a peer would, by signature,
-//! names, key identifiers and times; the TLS library's own verdict is tested where TLS is.
+//! Verifies chains of issued certificates and cross-signed intermediates as a peer would, by
+//! signature, names, key identifiers and times; the TLS library's own verdict is tested where TLS
+//! is.
 
 use rcgen::{DnType, KeyPair, PKCS_ECDSA_P384_SHA384};
 use x509_parser::certificate::X509Certificate;

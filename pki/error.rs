@@ -1,5 +1,5 @@
-//! The one error type of this crate. It carries no secrets; what a Docker client prints is spelled as
-//! Docker spells it, the rest is ours.
+//! The one error type of this crate. It carries no secrets; what a Docker client prints is spelled
+//! as Docker spells it, the rest is ours.
 
 /// Says why a certificate, key or token was refused or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

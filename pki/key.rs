@@ -40,8 +40,8 @@ pub(crate) fn key_of(key_pem: &str, spki_der: &[u8]) -> Result<KeyPair, Error> {
     if key.subject_public_key_info() == spki_der { Ok(key) } else { Err(Error::KeyMismatch) }
 }
 
-/// Rebuilds an `ECPrivateKey` with the public key of the certificate: the field is optional in SEC1,
-/// but the signer insists on it, and so finds a key that does not belong.
+/// Rebuilds an `ECPrivateKey` with the public key of the certificate: the field is optional in
+/// SEC1, but the signer insists on it, and so finds a key that does not belong.
 fn pkcs8_from_sec1(sec1: &[u8], spki_der: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let (fields, _) = element(SEQUENCE, sec1).ok_or(Error::InvalidKey)?;
     let (version, fields) = element(INTEGER, fields).ok_or(Error::InvalidKey)?;

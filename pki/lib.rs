@@ -1,5 +1,5 @@
-//! Certificates, join tokens and unlock keys of a cluster. Pure: it opens no file or socket and reads
-//! no clock; it does not decide when to renew, rotate or admit, its callers do.
+//! Certificates, join tokens and unlock keys of a cluster. Pure: it opens no file or socket and
+//! reads no clock; it does not decide when to renew, rotate or admit, its callers do.
 
 #[cfg(test)]
 mod chain_tests;

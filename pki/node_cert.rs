@@ -1,5 +1,5 @@
-//! Certificates of nodes: issuing, reading who a certificate names, and when to renew. Whether a node
-//! may have one is decided by the caller.
+//! Certificates of nodes: issuing, reading who a certificate names, and when to renew. Whether a
+//! node may have one is decided by the caller.
 
 use std::fmt;
 use std::time::Duration;
@@ -96,7 +96,8 @@ pub struct NodePublicKey {
 }
 
 impl NodePublicKey {
-    /// Takes the public key, and nothing else, out of a certificate request whose signature it checks.
+    /// Takes the public key, and nothing else, out of a certificate request whose signature it
+    /// checks.
     ///
     /// # Errors
     /// When the request does not parse, is not signed by its key, or the key is not P-256.
@@ -147,7 +148,8 @@ pub fn generate_request() -> Result<NodeRequest, Error> {
 /// `validity` after it.
 ///
 /// # Errors
-/// When an id cannot stand in a certificate, the validity is under an hour, or the root does not hold.
+/// When an id cannot stand in a certificate, the validity is under an hour, or the root does not
+/// hold.
 pub fn issue_node(
     root: &RootCa,
     public_key: &NodePublicKey,
@@ -202,8 +204,8 @@ pub fn renewal_window(certificate_pem: &str) -> Result<(i64, i64), Error> {
     Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
-/// Returns when to renew: between 50 and 80 percent of the validity, so that the nodes of a cluster do
-/// not all come at once. `random_fraction` is drawn by the caller from 0 to 1.
+/// Returns when to renew: between 50 and 80 percent of the validity, so that the nodes of a cluster
+/// do not all come at once. `random_fraction` is drawn by the caller from 0 to 1.
 #[must_use]
 pub fn renew_at(not_before: i64, not_after: i64, random_fraction: f64) -> i64 {
     let fraction = if random_fraction.is_finite() { random_fraction.clamp(0.0, 1.0) } else { 0.0 };
@@ -224,7 +226,8 @@ pub fn read_identity(certificate_pem: &str) -> Result<Identity, Error> {
     read_identity_der(found.first().ok_or(Error::InvalidPem)?)
 }
 
-/// Reads whom a certificate in DER names, as a TLS peer presents it. It does not verify who signed it.
+/// Reads whom a certificate in DER names, as a TLS peer presents it. It does not verify who signed
+/// it.
 ///
 /// # Errors
 /// When it does not parse, or lacks a node, a known role or a cluster.
@@ -245,8 +248,8 @@ pub fn read_identity_der(certificate_der: &[u8]) -> Result<Identity, Error> {
     Ok(Identity { node_id, role, cluster_id })
 }
 
-/// Returns the attribute's value if it stands in the name exactly once: with two, another reader might
-/// take the other one.
+/// Returns the attribute's value if it stands in the name exactly once: with two, another reader
+/// might take the other one.
 fn only(name: &X509Name<'_>, oid: &Oid<'_>) -> Result<String, Error> {
     let mut values = name.iter_by_oid(oid);
     match (values.next(), values.next()) {

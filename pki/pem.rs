@@ -1,5 +1,5 @@
-//! Reads and writes PEM blocks. It knows nothing of what the blocks hold, and looks at no more input
-//! than a bundle of a few certificates can need.
+//! Reads and writes PEM blocks. It knows nothing of what the blocks hold, and looks at no more
+//! input than a bundle of a few certificates can need.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

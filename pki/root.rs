@@ -1,5 +1,5 @@
-//! The root CA of a cluster: making one, and reading one that a user or the state holds. It does not
-//! decide when a root is replaced.
+//! The root CA of a cluster: making one, and reading one that a user or the state holds. It does
+//! not decide when a root is replaced.
 
 use std::fmt;
 
@@ -88,8 +88,8 @@ impl fmt::Debug for RootCa {
     }
 }
 
-/// Returns subject and public key (`SubjectPublicKeyInfo`), both as DER, of the first certificate: what
-/// `TLSInfo` tells of an issuer.
+/// Returns subject and public key (`SubjectPublicKeyInfo`), both as DER, of the first certificate:
+/// what `TLSInfo` tells of an issuer.
 ///
 /// # Errors
 /// When there is no certificate or it does not parse.
@@ -100,7 +100,8 @@ pub fn issuer_of(certificate_pem: &str) -> Result<(Vec<u8>, Vec<u8>), Error> {
     Ok((certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec()))
 }
 
-/// Signs for one root: its name and key in the signer's terms, and the name's bytes to compare with.
+/// Signs for one root: its name and key in the signer's terms, and the name's bytes to compare
+/// with.
 pub(crate) struct Signer {
     pub(crate) issuer: Issuer<'static, KeyPair>,
     pub(crate) subject_der: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Replacing the root of a cluster: judging the one a user wants, and having the old root vouch for the
-//! new. The course of a rotation is the state's.
+//! Replacing the root of a cluster: judging the one a user wants, and having the old root vouch for
+//! the new. The course of a rotation is the state's.
 
 use rcgen::KeyPair;
 
@@ -24,8 +24,8 @@ pub enum DesiredCa {
 /// Judges the certificate and key that stand in a cluster's spec; an empty text stands for none.
 ///
 /// # Errors
-/// In Docker's words where it has any: a key alone, several certificates, one that does not parse, one
-/// that ends within a year; and whatever [`RootCa::from_pem`] refuses.
+/// In Docker's words where it has any: a key alone, several certificates, one that does not parse,
+/// one that ends within a year; and whatever [`RootCa::from_pem`] refuses.
 pub fn parse_desired_ca(
     certificate_pem: &str,
     key_pem: &str,
@@ -55,12 +55,12 @@ pub fn parse_desired_ca(
     })
 }
 
-/// Signs the new root's name and key with the old root, and returns the intermediate as PEM. Sent after
-/// a leaf of the new root, it lets peers that know only the old one accept the leaf.
+/// Signs the new root's name and key with the old root, and returns the intermediate as PEM. Sent
+/// after a leaf of the new root, it lets peers that know only the old one accept the leaf.
 ///
 /// # Errors
-/// When either root is not valid at this time, both have one key, or the new one's name has a form that
-/// cannot be repeated.
+/// When either root is not valid at this time, both have one key, or the new one's name has a form
+/// that cannot be repeated.
 pub fn cross_sign(old: &RootCa, new: &RootCa, now_unix: i64) -> Result<String, Error> {
     let new_der = new.certificate_der()?;
     let certificate = x509::parse(&new_der)?;
@@ -145,9 +145,8 @@ mod tests {
         let root = RootCa::generate(NOW)?;
         assert!(matches!(parse_desired_ca("", "", NOW)?, DesiredCa::Unspecified));
         let external = parse_desired_ca(&root.certificate_pem, "", NOW)?;
-        assert!(
-            matches!(external, DesiredCa::External { certificate_pem } if certificate_pem == root.certificate_pem)
-        );
+        let DesiredCa::External { certificate_pem } = external else { panic!("came alone") };
+        assert_eq!(certificate_pem, root.certificate_pem);
         let sec1 = sec1_of(&root.key_pem, true);
         for key in [&root.key_pem, &sec1] {
             let internal = parse_desired_ca(&root.certificate_pem, key, NOW)?;

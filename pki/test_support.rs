@@ -11,8 +11,8 @@ pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) const NODE: &str = "4l9xyqx2mzhv3y1wz7w8sb0kc";
 pub(crate) const CLUSTER: &str = "zq1pzw0f5kd6vb1n7h2m8xj3r";
 
-/// Turns a P-256 key as the signer writes it into the SEC1 form of `openssl`, optionally without the
-/// public half.
+/// Turns a P-256 key as the signer writes it into the SEC1 form of `openssl`, optionally without
+/// the public half.
 pub(crate) fn sec1_of(pkcs8_pem: &str, public_key: bool) -> Zeroizing<String> {
     let pkcs8 = pem::blocks(pkcs8_pem).expect("own output").swap_remove(0).contents;
     // A P-256 key in PKCS#8 has fixed lengths: 26 bytes of algorithm, an octet string of 109 bytes.

@@ -1,5 +1,5 @@
-//! Join tokens: the digest of a cluster's root and a secret, in base 36. Which role a token gives is
-//! the state's knowledge, not the token's.
+//! Join tokens: the digest of a cluster's root and a secret, in base 36. Which role a token gives
+//! is the state's knowledge, not the token's.
 
 use std::fmt;
 use std::hint::black_box;
@@ -47,7 +47,8 @@ impl JoinToken {
         })
     }
 
-    /// Says whether the presented text is this token, in a time that does not tell where they differ.
+    /// Says whether the presented text is this token, in a time that does not tell where they
+    /// differ.
     #[must_use]
     pub fn matches(&self, presented: &str) -> bool {
         // Digests are compared: whatever the time told of them would not help to find the token.
@@ -90,8 +91,8 @@ pub struct ParsedToken {
 }
 
 impl ParsedToken {
-    /// Checks that the root a remote manager offers is the one this token was made for. The bytes must
-    /// be those that came from it, before any parsing.
+    /// Checks that the root a remote manager offers is the one this token was made for. The bytes
+    /// must be those that came from it, before any parsing.
     ///
     /// # Errors
     /// [`Error::FingerprintMismatch`] otherwise.
@@ -134,7 +135,8 @@ fn push_base36<const N: usize>(out: &mut String, number: &[u8]) {
     out.extend(digits.iter().copied().map(char::from));
 }
 
-/// Reads digits of base 36 into a big-endian number; `None` if one is no digit or there are too many.
+/// Reads digits of base 36 into a big-endian number; `None` if one is no digit or there are too
+/// many.
 fn from_base36<const N: usize>(digits: &str) -> Option<[u8; N]> {
     let mut number = [0_u8; N];
     for character in digits.bytes() {

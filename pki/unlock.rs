@@ -1,4 +1,5 @@
-//! The key that unlocks managers after a restart: its text and back. What it encrypts is not known here.
+//! The key that unlocks managers after a restart: its text and back. What it encrypts is not known
+//! here.
 
 use std::fmt;
 
@@ -25,8 +26,8 @@ impl UnlockKey {
     /// Reads a key as a user types it.
     ///
     /// # Errors
-    /// [`Error::InvalidUnlockKey`] if it is not spelled as a key; [`Error::UnlockKeyLength`] if it is,
-    /// but has not the length of one: Docker answers that as it answers a wrong key.
+    /// [`Error::InvalidUnlockKey`] if it is not spelled as a key; [`Error::UnlockKeyLength`] if it
+    /// is, but has not the length of one: Docker answers that as it answers a wrong key.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let encoded = text.strip_prefix(PREFIX).ok_or(Error::InvalidUnlockKey)?;
         if encoded.len() > ENCODED_CHARS_MAX {

@@ -1,5 +1,5 @@
-//! What the rest of the crate asks of X.509: parsing one certificate, its name in the signer's terms,
-//! times, serial numbers. It takes no decisions about trust.
+//! What the rest of the crate asks of X.509: parsing one certificate, its name in the signer's
+//! terms, times, serial numbers. It takes no decisions about trust.
 
 use rcgen::string::{BmpString, UniversalString};
 use rcgen::{Certificate, DistinguishedName, DnType, DnValue, Issuer, KeyPair, SerialNumber};
