@@ -1,1 +1,19 @@
-//! Stub.
+//! The laboratory of the real tier: genuine Docker Engines in network namespaces, the built skep
+//! binary beside them, and the stock `docker` CLI as the only client. It needs root and asserts
+//! nothing itself; the tests in `real/` do.
+
+mod docker;
+mod engine;
+mod lab;
+mod namespace;
+mod process;
+mod skep;
+mod wait;
+
+pub use docker::{Docker, Follow};
+pub use engine::{Engine, Generation};
+pub use lab::{ADDRESS, Lab};
+pub use namespace::Namespace;
+pub use process::Output;
+pub use skep::{Skep, binary};
+pub use wait::wait_for;

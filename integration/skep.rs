@@ -1,0 +1,127 @@
+//! The built skep binary as a process beside an engine: start, kill without warning, stop, restart.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::{Daemon, tail};
+use crate::{Docker, Engine, wait_for};
+
+const READY: Duration = Duration::from_secs(30);
+
+/// The binary under test: `SKEP_BIN`, or the one that lies beside this executable.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(chosen) = std::env::var_os("SKEP_BIN") {
+        return Ok(chosen.into());
+    }
+    let here = std::env::current_exe()?;
+    here.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("skep"))
+        .find(|program| program.is_file())
+        .context("no skep binary beside the tests: cargo build --bin skep, or set SKEP_BIN")
+}
+
+/// One daemon with its own data folder and socket.
+pub struct Skep {
+    name: String,
+    folder: PathBuf,
+    engine_pid: u32,
+    engine_host: String,
+    docker: Docker,
+    daemon: Option<Daemon>,
+}
+
+impl Skep {
+    /// Starts a daemon beside `engine`; `name` tells several of one test apart.
+    pub fn start(engine: &Engine, name: &str) -> Result<Self> {
+        let folder = engine.folder().join(name);
+        std::fs::create_dir_all(&folder)?;
+        let mut skep = Self {
+            name: name.to_owned(),
+            engine_pid: engine.pid(),
+            engine_host: engine.docker().host().to_owned(),
+            docker: Docker::new(&folder.join("skep.sock"), &folder),
+            folder,
+            daemon: None,
+        };
+        skep.launch()?;
+        skep.wait_ready()?;
+        Ok(skep)
+    }
+
+    /// Starts the process without waiting for an answer; it must not be running.
+    pub fn launch(&mut self) -> Result<()> {
+        ensure!(self.daemon.is_none(), "{} runs already", self.name);
+        // The engine's namespaces: one host name, one set of addresses and ports.
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.engine_pid.to_string(), "--net", "--uts"]);
+        command.arg(binary()?).arg("daemon");
+        command.args(["--host", self.docker.host(), "--engine", &self.engine_host]);
+        command.arg("--data-dir").arg(self.folder.join("data"));
+        command.args(["--log-level", "debug", "--log-format", "text"]);
+        command.env_remove("NOTIFY_SOCKET");
+        self.daemon = Some(Daemon::start(&self.name, &mut command, &self.log_path())?);
+        Ok(())
+    }
+
+    /// Waits until the socket answers as a Docker Engine does.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let log = self.log_path();
+        let daemon = self.daemon.as_mut().context("not started")?;
+        wait_for(&format!("an answer from {}", self.name), READY, || {
+            daemon.alive()?;
+            self.docker.ok(&["version", "--format", "{{.Server.Version}}"])
+        })
+        .with_context(|| format!("skep log:\n{}", tail(&log, 40)))?;
+        Ok(())
+    }
+
+    /// Ends the process as a power cut would.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.daemon.take().context("not running")?.kill()
+    }
+
+    /// Ends it with SIGTERM; it must go cleanly within ten seconds.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon.take().context("not running")?.terminate(Duration::from_secs(10))
+    }
+
+    /// Starts it again over the same data and waits until it answers.
+    pub fn restart(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready()
+    }
+
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// The folder that holds everything it has on disk.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("skep.log")
+    }
+
+    pub fn log(&self, lines: usize) -> String {
+        log_of(&self.log_path(), lines)
+    }
+}
+
+fn log_of(path: &Path, lines: usize) -> String {
+    format!("skep log:\n{}", tail(path, lines))
+}
+
+impl Drop for Skep {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ended = daemon.terminate(Duration::from_secs(10));
+        }
+    }
+}
