@@ -22,18 +22,12 @@ pub struct Assigned {
     pub networks: BTreeMap<NetworkId, Arc<Network>>,
 }
 
-/// Collects what `node` must know. A task is dropped once it has ended and was meant to end.
+/// Collects what `node` must know. A task that ended stays until it is forgotten, for its container keeps its output.
 pub fn assigned(state: &State, node: &NodeId) -> Assigned {
     let mut set = Assigned::default();
     for task in state.node_tasks(node) {
         let status = task.status.state;
         if status < TaskState::Assigned || status == TaskState::Orphaned {
-            continue;
-        }
-        if status.is_terminal()
-            && task.desired < TaskState::Remove
-            && task.desired > TaskState::Running
-        {
             continue;
         }
         add_dependencies(state, task, &mut set);
