@@ -1,1 +1,22 @@
 //! What a node does for each of its tasks. Talks to no engine.
+
+pub mod container;
+pub mod mounts;
+pub mod network;
+pub mod payload;
+pub mod recover;
+pub mod step;
+pub mod template;
+
+pub use container::{ContainerPlan, FileMount, NodeContext, container_plan};
+pub use network::{NetworkPlan, Networking, network_plan};
+pub use payload::{PayloadFile, payload_files};
+pub use recover::{Found, Recovery, recover};
+pub use step::{Container, Health, Observed, Progress, Step, step};
+
+use thiserror::Error;
+
+/// Says why a task cannot become a container; the text is what users see.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct InvalidTask(pub String);
