@@ -1,3 +1,17 @@
 //! The Docker Engine API as skep serves it: wire types, routes, conversions. Knows no consensus and no engine.
 
 pub mod backend;
+pub mod call;
+pub mod convert;
+pub mod error;
+pub mod filters;
+pub mod json;
+pub mod query;
+pub mod reply;
+pub mod route;
+pub mod router;
+pub mod services;
+pub mod tasks;
+pub mod wire;
+
+pub use router::serve;

@@ -1,0 +1,177 @@
+//! One request on its way through a handler: what was asked, and the backend that answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use skep_core::command::Command;
+use skep_core::state::{Applied, State};
+
+use crate::backend::{Backend, BackendError, Body, EngineVersion};
+use crate::error::ApiError;
+use crate::filters::Filters;
+use crate::json::{self, BODY_BYTES_MAX};
+use crate::query::Query;
+use crate::reply::{self, Reply};
+use crate::route::{ApiVersion, encode};
+
+/// Largest answer of the engine that is read as a whole to be changed.
+const ENGINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// One request.
+pub struct Call {
+    /// The cluster.
+    pub backend: Arc<dyn Backend>,
+    /// The API version the client speaks.
+    pub version: ApiVersion,
+    /// Method, address, headers; extensions hold the upgrade, if any.
+    pub head: http::request::Parts,
+    /// Parameters.
+    pub query: Query,
+    body: Body,
+}
+
+impl Call {
+    /// Takes a request apart.
+    pub fn new(backend: Arc<dyn Backend>, version: ApiVersion, request: Request<Body>) -> Self {
+        let (head, body) = request.into_parts();
+        let query = Query::parse(head.uri.query().unwrap_or(""));
+        Self { backend, version, head, query, body }
+    }
+
+    /// Decodes the body; an empty one is the zero value.
+    ///
+    /// # Errors
+    /// Fails with Docker's texts on bodies that are too long, not JSON, or of another type.
+    pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
+        let body = self.bytes().await?;
+        json::decode(&self.head.headers, &body)
+    }
+
+    /// Takes the whole body.
+    ///
+    /// # Errors
+    /// Fails if it is too long or ends early.
+    pub async fn bytes(&mut self) -> Result<Bytes, ApiError> {
+        let body = std::mem::replace(&mut self.body, reply::nothing());
+        match Limited::new(body, BODY_BYTES_MAX).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => {
+                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large"))
+            }
+            Err(error) => Err(ApiError::bad_request(format!("invalid JSON: {error}"))),
+        }
+    }
+
+    /// Puts a body back that was taken to be looked at.
+    pub fn restore(&mut self, body: Bytes) {
+        self.body = reply::full(body);
+    }
+
+    /// Reads the filters, refusing keys that are not known.
+    ///
+    /// # Errors
+    /// Fails on junk and on unknown keys.
+    pub fn filters(&self, known: &[&str]) -> Result<Filters, ApiError> {
+        Filters::parse(self.query.get("filters"))?.only(known)
+    }
+
+    /// Returns a state as new as every write acknowledged before.
+    ///
+    /// # Errors
+    /// Says why this node cannot tell.
+    pub async fn state(&self) -> Result<Arc<State>, ApiError> {
+        self.backend.read().await.map_err(|error| self.fail(error))
+    }
+
+    /// Has a command carried out.
+    ///
+    /// # Errors
+    /// Says why it was not.
+    pub async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+        self.backend.propose(command).await.map_err(|error| self.fail(error))
+    }
+
+    /// Gives an error of the backend its text.
+    pub fn fail(&self, error: BackendError) -> ApiError {
+        ApiError::from_backend(error, &self.backend.membership())
+    }
+
+    /// Sends the request on to the local engine as it is.
+    ///
+    /// # Errors
+    /// Says that the engine is out of reach.
+    pub async fn pass(self) -> Reply {
+        let Self { backend, head, body, .. } = self;
+        let request = Request::from_parts(head, body);
+        let answer = backend.engine(request).await;
+        answer.map_err(|error| ApiError::from_backend(error, &backend.membership()))
+    }
+
+    /// Changes the address that `pass` sends on: path without version, and the parameters as they are now.
+    ///
+    /// # Errors
+    /// Never, as everything in an address is encoded; the type keeps callers honest.
+    pub fn redirect(&mut self, segments: &[&str]) -> Result<(), ApiError> {
+        self.head.uri = self.address(segments, &self.query)?;
+        Ok(())
+    }
+
+    fn address(&self, segments: &[&str], query: &Query) -> Result<Uri, ApiError> {
+        let path: Vec<String> = segments.iter().map(|segment| encode(segment)).collect();
+        let mut text = format!("/v{}/{}", self.version, path.join("/"));
+        let parameters = query.to_text();
+        if !parameters.is_empty() {
+            text.push('?');
+            text.push_str(&parameters);
+        }
+        text.parse().map_err(|_| ApiError::bad_request("invalid address"))
+    }
+
+    /// Asks the local engine something on skep's own behalf.
+    ///
+    /// # Errors
+    /// Says that the engine is out of reach.
+    pub async fn ask_engine(&self, segments: &[&str], query: &Query) -> Reply {
+        let mut request = Request::new(reply::nothing());
+        *request.uri_mut() = self.address(segments, query)?;
+        self.backend.engine(request).await.map_err(|error| self.fail(error))
+    }
+
+    /// Asks the local engine for JSON; `None` if it answers with anything but 200.
+    ///
+    /// # Errors
+    /// Says that the engine is out of reach or talks nonsense.
+    pub async fn engine_json(
+        &self,
+        segments: &[&str],
+        query: &Query,
+    ) -> Result<Option<Value>, ApiError> {
+        let response = self.ask_engine(segments, query).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        collect_json(response).await.map(Some)
+    }
+
+    /// Returns what the local engine speaks.
+    pub fn engine_version(&self) -> EngineVersion {
+        self.backend.engine_version()
+    }
+}
+
+/// Reads an answer of the engine as JSON.
+///
+/// # Errors
+/// Fails if it is none or too long.
+pub(crate) async fn collect_json(response: Response<Body>) -> Result<Value, ApiError> {
+    let nonsense = |error: &dyn std::fmt::Display| {
+        ApiError::internal(format!("the local Docker Engine's answer could not be read: {error}"))
+    };
+    let body = Limited::new(response.into_body(), ENGINE_BYTES_MAX).collect().await;
+    let bytes = body.map_err(|error| nonsense(&error))?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| nonsense(&error))
+}
