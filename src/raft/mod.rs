@@ -1,1 +1,332 @@
-//! Consensus: openraft over redb.
+//! Consensus: openraft over redb. Offers one handle, `RaftNode`; openraft's and redb's types stop here.
+//!
+//! The log and its vote are in `raft.redb`, snapshots in `snapshots/`, all sealed with the data key. The state is in
+//! memory and rebuilt at start from the newest snapshot and the log behind it.
+
+mod codec;
+mod crypt;
+mod disk;
+mod durable_file;
+mod error;
+mod keys;
+mod log_store;
+mod network;
+mod propose;
+mod snapshot;
+mod state_machine;
+mod supervise;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod types;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{InitializeError, RaftError as ApiError};
+use openraft::{BasicNode, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use skep_core::State;
+use tokio::sync::{broadcast, watch};
+
+pub use codec::CodecError;
+pub use crypt::{CryptError, DataKey};
+pub use error::{ProposeError, RaftError, SnapshotError, StoreError};
+pub use keys::{
+    KEY_FILE, KeyEncryptionKey, KeyError, Keys, LockedKey, load, load_or_create, rewrap,
+};
+pub use state_machine::AppliedEvents;
+pub use supervise::Leadership;
+
+use disk::LOG_FILE;
+use error::chain;
+use log_store::LogStore;
+use network::NoPeers;
+use snapshot::{Loaded, SnapshotStore};
+use state_machine::StateMachine;
+use supervise::{Bounds, Supervisor};
+use types::TypeConfig;
+
+type Consensus = Raft<TypeConfig, StateMachine>;
+
+/// Events that a slow listener may lag behind before it loses the oldest.
+const EVENTS_MAX: usize = 4096;
+
+/// How long the log of a sole voter may take to be applied at start.
+const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+/// How a node takes part in consensus.
+#[derive(Debug, Clone)]
+pub struct RaftOptions {
+    /// Where log and snapshots are.
+    pub dir: PathBuf,
+    /// The node's consensus id, for ever the same.
+    pub node_id: u64,
+    /// The key that seals what is stored.
+    pub key: DataKey,
+    /// Entries between two snapshots.
+    pub snapshot_interval: u64,
+    /// Entries kept behind a snapshot, for followers that lag a little.
+    pub entries_kept: u64,
+    /// Bytes of log that bring the next snapshot forward.
+    pub log_bytes_max: u64,
+    /// Bytes of the newest entries kept in memory.
+    pub cache_bytes_max: u64,
+    /// How often a leader tells that it lives.
+    pub heartbeat_period: Duration,
+    /// How long followers wait at least for that; at most twice as long.
+    pub election_timeout: Duration,
+}
+
+impl RaftOptions {
+    /// Makes options with the usual bounds.
+    pub fn new(dir: PathBuf, node_id: u64, key: DataKey) -> Self {
+        Self {
+            dir,
+            node_id,
+            key,
+            snapshot_interval: 10_000,
+            entries_kept: 500,
+            log_bytes_max: 64 << 20,
+            cache_bytes_max: 32 << 20,
+            heartbeat_period: Duration::from_millis(250),
+            election_timeout: Duration::from_millis(1500),
+        }
+    }
+
+    fn config(&self) -> Result<Config, RaftError> {
+        let millis = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX / 4);
+        let config = Config {
+            cluster_name: "skep".to_owned(),
+            heartbeat_interval: millis(self.heartbeat_period),
+            election_timeout_min: millis(self.election_timeout),
+            election_timeout_max: millis(self.election_timeout).saturating_mul(2),
+            install_snapshot_timeout: 60_000,
+            // The supervisor decides both: the bounds may change while the node runs.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
+            enable_pre_vote: Some(true),
+            // A leader that comes back could serve a state that misses its last commits: it is elected anew instead.
+            enable_leader_restore: Some(false),
+            ..Config::default()
+        };
+        config.validate().map_err(|error| RaftError::Options(error.to_string()))
+    }
+}
+
+/// A node's part in consensus. Copies are the same node.
+#[derive(Clone)]
+pub struct RaftNode {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node_id: u64,
+    raft: Consensus,
+    log: LogStore,
+    snapshots: Arc<SnapshotStore>,
+    bounds: Arc<Bounds>,
+    state: watch::Receiver<Arc<State>>,
+    events: broadcast::Sender<Arc<AppliedEvents>>,
+    leadership: watch::Receiver<Leadership>,
+    threads: Mutex<Option<(JoinHandle<()>, tokio::task::JoinHandle<()>)>>,
+}
+
+/// What is on disk, opened.
+struct Storage {
+    log: LogStore,
+    writer: JoinHandle<()>,
+    snapshots: Arc<SnapshotStore>,
+    loaded: Option<Loaded>,
+}
+
+impl RaftNode {
+    /// Opens the node's log and snapshots. A sole voter comes back as the leader with its whole log applied.
+    pub async fn open(options: RaftOptions) -> Result<Self, RaftError> {
+        let config = Arc::new(options.config()?);
+        let on_disk = options.clone();
+        let storage = tokio::task::spawn_blocking(move || Storage::open(&on_disk))
+            .await
+            .map_err(|error| RaftError::Fatal(error.to_string()))??;
+        let Storage { log, writer, snapshots, loaded } = storage;
+        let (published, state) = watch::channel(Arc::new(State::default()));
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let machine = StateMachine::new(Arc::clone(&snapshots), loaded, published, events.clone());
+        let started =
+            Box::pin(Raft::new(options.node_id, config, NoPeers, log.clone(), machine)).await;
+        let raft = match started {
+            Ok(raft) => raft,
+            Err(error) => {
+                log.stop().await;
+                return Err(RaftError::Fatal(chain(&error)));
+            }
+        };
+        let (leadership_sender, leadership) = watch::channel(Leadership::default());
+        let bounds = Arc::new(Bounds {
+            snapshot_interval: AtomicU64::new(options.snapshot_interval),
+            entries_kept: AtomicU64::new(options.entries_kept),
+            log_bytes_max: options.log_bytes_max,
+        });
+        let supervisor = Supervisor {
+            node_id: options.node_id,
+            raft: raft.clone(),
+            log: log.clone(),
+            bounds: Arc::clone(&bounds),
+            leadership: leadership_sender,
+        };
+        let threads = Mutex::new(Some((writer, tokio::spawn(supervisor.run()))));
+        let node_id = options.node_id;
+        let inner =
+            Inner { node_id, raft, log, snapshots, bounds, state, events, leadership, threads };
+        let node = Self { inner: Arc::new(inner) };
+        if let Err(error) = node.recover().await {
+            node.shutdown().await;
+            return Err(error);
+        }
+        Ok(node)
+    }
+
+    /// Makes a new cluster with this node as its one voter, reached at `address` by others, and waits until it leads.
+    pub async fn initialize(&self, address: &str) -> Result<(), RaftError> {
+        let members =
+            BTreeMap::from([(self.inner.node_id, BasicNode { addr: address.to_owned() })]);
+        match self.inner.raft.initialize(members).await {
+            Ok(()) => self.recover().await,
+            Err(ApiError::APIError(InitializeError::NotAllowed(_))) => {
+                Err(RaftError::AlreadyInitialised)
+            }
+            Err(ApiError::APIError(InitializeError::NotInMembers(error))) => {
+                Err(RaftError::Fatal(error.to_string()))
+            }
+            Err(ApiError::Fatal(error)) => Err(RaftError::Fatal(chain(&error))),
+        }
+    }
+
+    /// Tells whether the node is part of a cluster.
+    pub async fn is_initialized(&self) -> Result<bool, RaftError> {
+        let answer = self.inner.raft.is_initialized().await;
+        answer.map_err(|error| RaftError::Fatal(chain(&error)))
+    }
+
+    /// Makes a sole voter the leader without waiting for an election timeout, and waits until its log is applied.
+    async fn recover(&self) -> Result<(), RaftError> {
+        let node_id = self.inner.node_id;
+        let is_sole_voter =
+            |metrics: &RaftMetrics<TypeConfig>| metrics.membership_config.voter_ids().eq([node_id]);
+        let initialized = self.is_initialized().await?;
+        if !initialized || !is_sole_voter(&self.inner.raft.metrics().borrow_watched()) {
+            return Ok(());
+        }
+        let fatal = |error| RaftError::Fatal(chain(&error));
+        self.inner.raft.trigger().elect(false).await.map_err(fatal)?;
+        let applied = |metrics: &RaftMetrics<TypeConfig>| {
+            metrics.state == ServerState::Leader
+                && metrics.last_applied.as_ref().is_some_and(|applied| {
+                    applied.leader_id.term == metrics.current_term
+                        && Some(applied.index) == metrics.last_log_index
+                })
+        };
+        let wait = self.inner.raft.wait(Some(RECOVERY_MAX));
+        match Box::pin(wait.metrics(applied, "log applied")).await {
+            Ok(_) => Ok(()),
+            Err(openraft::metrics::WaitError::Timeout(..)) => {
+                Err(RaftError::SlowRecovery { seconds: RECOVERY_MAX.as_secs() })
+            }
+            Err(openraft::metrics::WaitError::ShuttingDown) => {
+                Err(RaftError::Fatal(self.stop_reason()))
+            }
+        }
+    }
+
+    /// Returns the newest state this node has applied.
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.inner.state.borrow())
+    }
+
+    /// Watches the state; it is published once for each batch of entries applied.
+    pub fn watch(&self) -> watch::Receiver<Arc<State>> {
+        self.inner.state.clone()
+    }
+
+    /// Listens to the events of entries applied from now on. A listener that lags too far is told so.
+    pub fn events(&self) -> broadcast::Receiver<Arc<AppliedEvents>> {
+        self.inner.events.subscribe()
+    }
+
+    /// Watches who leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// Tells whether this node leads and has applied all that was committed before its term.
+    pub fn is_leader(&self) -> bool {
+        self.inner.leadership.borrow().ready
+    }
+
+    /// Returns the node's consensus id.
+    pub fn node_id(&self) -> u64 {
+        self.inner.node_id
+    }
+
+    /// Changes how many entries lie between snapshots and how many are kept behind one.
+    pub fn set_snapshot_bounds(&self, interval: u64, entries_kept: u64) {
+        self.inner.bounds.snapshot_interval.store(interval, Ordering::Relaxed);
+        self.inner.bounds.entries_kept.store(entries_kept, Ordering::Relaxed);
+    }
+
+    /// Returns how many transactions the log committed since it was opened.
+    pub fn log_commits(&self) -> u64 {
+        self.inner.log.commits()
+    }
+
+    /// Stops consensus, writes what is still to be written and closes all files. May be called again.
+    pub async fn shutdown(&self) {
+        // The only error is that the task panicked, which leaves nothing to stop.
+        let _ = self.inner.raft.shutdown().await;
+        let Some((writer, supervisor)) = self.inner.threads.lock().take() else { return };
+        let _ = supervisor.await;
+        self.inner.log.stop().await;
+        let snapshots = Arc::clone(&self.inner.snapshots);
+        let closed = tokio::task::spawn_blocking(move || {
+            snapshots.close();
+            writer.join().is_ok()
+        });
+        if !closed.await.unwrap_or(false) {
+            tracing::error!("the raft log's writer panicked");
+        }
+    }
+
+    /// Says why consensus stopped.
+    fn stop_reason(&self) -> String {
+        match &self.inner.raft.metrics().borrow_watched().running_state {
+            Ok(()) => "stopped".to_owned(),
+            Err(error) => chain(error),
+        }
+    }
+}
+
+impl Storage {
+    fn open(options: &RaftOptions) -> Result<Self, RaftError> {
+        let snapshots = Arc::new(SnapshotStore::open(&options.dir, options.key.clone())?);
+        // A log that began anew would forget whom this node voted for.
+        if !options.dir.join(LOG_FILE).exists() && !snapshots.is_empty()? {
+            return Err(StoreError::Damaged("the file is missing".to_owned()).into());
+        }
+        let (log, writer) = LogStore::open(
+            &options.dir,
+            options.key.clone(),
+            options.node_id,
+            options.cache_bytes_max,
+        )?;
+        let loaded = snapshots.load_newest(log.purged().map(|id| id.index))?;
+        let reached = loaded.as_ref().and_then(|loaded| loaded.meta.last_log_id);
+        log.check_reaches_committed(reached.as_ref())?;
+        Ok(Self { log, writer, snapshots, loaded })
+    }
+}

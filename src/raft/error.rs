@@ -1,0 +1,185 @@
+//! What can go wrong in consensus, as types. Each message says what an operator can do, where something can be done.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::codec::CodecError;
+use super::crypt::CryptError;
+
+/// Says why the log on disk cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The system refused a file operation.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the store open.
+    #[error("the raft log is in use by another process")]
+    InUse,
+    /// The database refused; often a damaged file.
+    #[error("the raft log is unreadable; restore the state directory from a backup")]
+    Database(#[source] Box<redb::Error>),
+    /// The database gave up in a way it should not.
+    #[error("the raft log is damaged ({0}); restore the state directory from a backup")]
+    Damaged(String),
+    /// A record was altered.
+    #[error("the raft log is damaged; restore the state directory from a backup")]
+    Sealed(#[from] CryptError),
+    /// A record does not decode.
+    #[error("the raft log holds a record that cannot be read")]
+    Codec(#[from] CodecError),
+    /// An entry is missing.
+    #[error("the raft log lacks entry {expected}; restore the state directory from a backup")]
+    Hole {
+        /// The first missing index.
+        expected: u64,
+    },
+    /// The key is not the one the store was written with.
+    #[error("the data key does not fit the raft log; restore the key file from a backup")]
+    WrongKey,
+    /// Another node wrote the store.
+    #[error("the raft log belongs to node {found}, not to node {expected}")]
+    WrongNode {
+        /// Who opens it.
+        expected: u64,
+        /// Who wrote it.
+        found: u64,
+    },
+    /// The store was closed, or an earlier write failed.
+    #[error("the raft log is closed: {0}")]
+    Closed(String),
+}
+
+/// Says why no snapshot can be used or written.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The system refused a file operation.
+    #[error("cannot use the snapshot {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is cut short or its checksum does not match.
+    #[error("the snapshot {} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// The file is whole, but sealed with another key or for another place.
+    #[error("the snapshot {} does not fit the data key or its name", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// What did not fit.
+        #[source]
+        source: CryptError,
+    },
+    /// The content does not decode or encode.
+    #[error("the snapshot {} cannot be read", path.display())]
+    Codec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: CodecError,
+    },
+    /// The newest usable snapshot ends before the log begins.
+    #[error(
+        "no readable snapshot reaches entry {needed}, where the raft log begins; restore the state \
+         directory from a backup, or remove it and join the cluster again"
+    )]
+    TooOld {
+        /// The entry before the first one in the log.
+        needed: u64,
+        /// Why the newest snapshot cannot be used, if there is one.
+        #[source]
+        newest: Option<Box<SnapshotError>>,
+    },
+    /// The node is stopping.
+    #[error("snapshots are closed")]
+    Closed,
+}
+
+/// Says why a node cannot take part in consensus.
+#[derive(Debug, Error)]
+pub enum RaftError {
+    /// The log.
+    #[error("cannot use the raft log")]
+    Store(#[from] StoreError),
+    /// The snapshots.
+    #[error("cannot use the raft snapshots")]
+    Snapshot(#[from] SnapshotError),
+    /// The settings contradict each other.
+    #[error("the raft settings are invalid: {0}")]
+    Options(String),
+    /// The node is a member of a cluster already.
+    #[error("this node is already part of a cluster")]
+    AlreadyInitialised,
+    /// Consensus stopped for good.
+    #[error("raft stopped: {0}")]
+    Fatal(String),
+    /// The log was not applied in time.
+    #[error("the raft log was not applied within {seconds} s")]
+    SlowRecovery {
+        /// How long it was waited for.
+        seconds: u64,
+    },
+}
+
+/// Says why a proposal has no outcome, or a read no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProposeError {
+    /// No leader was found in time; nothing was written.
+    #[error("the cluster has no leader")]
+    NoLeader,
+    /// Another node leads; nothing was written.
+    #[error("node {leader} leads the cluster")]
+    NotLeader {
+        /// Consensus id of the leader.
+        leader: u64,
+        /// Its address.
+        address: String,
+    },
+    /// The deadline passed; it may have been written or not.
+    #[error("the cluster did not answer in time")]
+    Timeout,
+    /// Leadership moved while the proposal was under way; it may have been written or not.
+    #[error("the leader changed; it is not known whether the change was made")]
+    Unknown,
+    /// This node's consensus stopped.
+    #[error("raft stopped: {0}")]
+    Stopped(String),
+}
+
+/// Wraps an error of the database, whichever of its many types it has.
+pub(super) fn database(error: impl Into<redb::Error>) -> StoreError {
+    let error = error.into();
+    if matches!(error, redb::Error::DatabaseAlreadyOpen) {
+        return StoreError::InUse;
+    }
+    StoreError::Database(Box::new(error))
+}
+
+/// Turns an error into the form that openraft's storage traits ask for, with its causes in the text.
+pub(super) fn io_error(error: &dyn std::error::Error) -> io::Error {
+    io::Error::other(chain(error))
+}
+
+/// Writes an error and its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

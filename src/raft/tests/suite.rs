@@ -1,0 +1,43 @@
+//! openraft's own tests of log storage and state machine, run on ours.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use skep_core::State;
+use tempfile::TempDir;
+use tokio::sync::{broadcast, watch};
+
+use super::super::log_store::LogStore;
+use super::super::snapshot::SnapshotStore;
+use super::super::state_machine::StateMachine;
+use super::super::types::TypeConfig;
+use super::{TestResult, key};
+
+/// Builds stores whose readers find so many bytes of entries in memory.
+struct Builder {
+    cache_bytes: u64,
+}
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (log, _writer) =
+            LogStore::open(dir.path(), key(), 0, self.cache_bytes).expect("a new log");
+        let snapshots = SnapshotStore::open(dir.path(), key()).expect("a new directory");
+        let (published, _) = watch::channel(Arc::new(State::default()));
+        let machine =
+            StateMachine::new(Arc::new(snapshots), None, published, broadcast::Sender::new(1));
+        Ok((dir, log, machine))
+    }
+}
+
+#[tokio::test]
+async fn storage_passes_the_suite() -> TestResult {
+    Ok(Suite::test_all(Builder { cache_bytes: 1 << 20 }).await?)
+}
+
+#[tokio::test]
+async fn storage_passes_the_suite_when_old_entries_are_on_disk_only() -> TestResult {
+    Ok(Suite::test_all(Builder { cache_bytes: 0 }).await?)
+}
