@@ -1,7 +1,9 @@
-//! The one codec: what log entries and snapshots look like as bytes. Seals nothing and knows no files.
+//! The one codec: what log entries and snapshots look like as bytes. Seals nothing and knows no
+//! files.
 //!
-//! A record is a version byte and then MessagePack with field names, so that a later version may add fields. The structs
-//! here are ours; openraft's own serde forms changed between its releases and are not used.
+//! A record is a version byte and then MessagePack with field names, so that a later version may
+//! add fields. The structs here are ours; openraft's own serde forms changed between its releases
+//! and are not used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,9 +24,7 @@ pub(super) const VERSION: u8 = 1;
 #[derive(Debug, Error)]
 pub enum CodecError {
     /// A newer version wrote it.
-    #[error(
-        "the record has version {found}, newer than the {VERSION} known here; run the version that wrote it"
-    )]
+    #[error("the record has version {found}, newer than {VERSION}; run the version that wrote it")]
     Newer {
         /// The version found.
         found: u8,
@@ -125,7 +125,8 @@ impl StoredMembership {
     }
 
     fn into_membership(self) -> Result<openraft::Membership<u64, BasicNode>, CodecError> {
-        // A store that never saw a membership has no voters at all, which the checked constructor refuses.
+        // A store that never saw a membership has no voters at all, which the checked constructor
+        // refuses.
         if self.voters.is_empty() && self.nodes.is_empty() {
             return Ok(openraft::Membership::default());
         }

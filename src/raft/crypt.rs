@@ -1,7 +1,8 @@
 //! Seals every record before it reaches the disk. Knows no files and no record contents.
 //!
-//! XChaCha20-Poly1305 with a random 24-byte nonce for each record: long enough that random nonces never
-//! meet. The associated data binds a record to its kind and its place, so that records cannot be swapped.
+//! XChaCha20-Poly1305 with a random 24-byte nonce for each record: long enough that random nonces
+//! never meet. The associated data binds a record to its kind and its place, so that records cannot
+//! be swapped.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
-//! The log's tables in redb: sealed records in, sealed records out. Keeps no order among writers and caches nothing.
+//! The log's tables in redb: sealed records in, sealed records out. Keeps no order among writers
+//! and caches nothing.
 //!
-//! redb detects most damage itself, but answers some of it with a panic. Every call runs under `guarded`, which turns
-//! that into an error: a damaged disk must never take the process down.
+//! redb detects most damage itself, but answers some of it with a panic. Every call runs under
+//! `guarded`, which turns that into an error: a damaged disk must never take the process down.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,7 +63,8 @@ pub(super) enum Change {
 impl Disk {
     /// Opens the store of a node, making it where it is missing.
     ///
-    /// A new store gets its name once it is signed, so that a file cut to nothing is never taken for a new one.
+    /// A new store gets its name once it is signed, so that a file cut to nothing is never taken
+    /// for a new one.
     pub fn open(dir: &Path, key: DataKey, node_id: u64) -> Result<Self, StoreError> {
         let path = dir.join(LOG_FILE);
         let io = |source| StoreError::Io { path: path.clone(), source };
@@ -137,7 +139,8 @@ impl Disk {
         write.commit().map_err(database)
     }
 
-    /// Reads what is needed to go on where the store was left, with the newest entries up to a bound in bytes.
+    /// Reads what is needed to go on where the store was left, with the newest entries up to a
+    /// bound in bytes.
     pub fn load(&self, cache_bytes: u64) -> Result<Found, StoreError> {
         guarded(|| {
             let vote = self.meta(RecordKind::Vote, codec::decode_vote)?;
@@ -289,8 +292,8 @@ pub(super) fn record_size(sealed: &[u8]) -> u32 {
 
 /// Runs a database call and turns a panic in it into an error.
 fn guarded<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    // The closure's state is dropped with the failed call, so that nothing half-changed is looked at again: after
-    // an error the writer refuses all further work.
+    // The closure's state is dropped with the failed call, so that nothing half-changed is looked
+    // at again: after an error the writer refuses all further work.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let reason = panic
             .downcast_ref::<String>()

@@ -1,4 +1,5 @@
-//! What can go wrong in consensus, as types. Each message says what an operator can do, where something can be done.
+//! What can go wrong in consensus, as types. Each message says what an operator can do, where
+//! something can be done.
 
 use std::io;
 use std::path::PathBuf;
@@ -167,7 +168,8 @@ pub(super) fn database(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Database(Box::new(error))
 }
 
-/// Turns an error into the form that openraft's storage traits ask for, with its causes in the text.
+/// Turns an error into the form that openraft's storage traits ask for, with its causes in the
+/// text.
 pub(super) fn io_error(error: &dyn std::error::Error) -> io::Error {
     io::Error::other(chain(error))
 }

@@ -1,4 +1,5 @@
-//! The file that holds the data key, in clear or, with autolock, under a key-encryption key. Chooses no policy.
+//! The file that holds the data key, in clear or, with autolock, under a key-encryption key.
+//! Chooses no policy.
 
 use std::fmt;
 use std::io;
@@ -35,7 +36,7 @@ pub enum KeyError {
         source: io::Error,
     },
     /// The file is not a key file of a form known here.
-    #[error("the key file {} is damaged or of a newer version; restore it from a backup", .0.display())]
+    #[error("the key file {} is damaged or too new; restore it from a backup", .0.display())]
     Damaged(PathBuf),
     /// The key-encryption key is not the one the data key was wrapped with.
     #[error("invalid key")]
@@ -132,7 +133,8 @@ pub fn load_or_create(dir: &Path) -> Result<Keys, KeyError> {
     }
 }
 
-/// Writes the key file anew: wrapped by `kek`, or in clear without one. Turns autolock on and off and rotates its key.
+/// Writes the key file anew: wrapped by `kek`, or in clear without one. Turns autolock on and off
+/// and rotates its key.
 pub fn rewrap(dir: &Path, key: &DataKey, kek: Option<&KeyEncryptionKey>) -> Result<(), KeyError> {
     let stored = match kek {
         None => Stored {

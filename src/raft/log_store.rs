@@ -1,4 +1,5 @@
-//! openraft's log storage: the readable tail in memory, the writer's queue behind it. Touches the disk only to read old entries.
+//! openraft's log storage: the readable tail in memory, the writer's queue behind it. Touches the
+//! disk only to read old entries.
 
 use std::fmt::Debug;
 use std::io;
@@ -82,7 +83,8 @@ impl LogStore {
         self.shared.tail.lock().purged
     }
 
-    /// Checks that log and snapshot reach what was known to be committed, so that a lost end is noticed.
+    /// Checks that log and snapshot reach what was known to be committed, so that a lost end is
+    /// noticed.
     pub fn check_reaches_committed(&self, snapshot: Option<&LogId>) -> Result<(), StoreError> {
         let tail = self.shared.tail.lock();
         let index = |id: Option<&LogId>| id.map(|id| id.index);
@@ -146,7 +148,8 @@ impl RaftLogReader<TypeConfig> for LogReader {
     }
 }
 
-/// Checks that what the disk gave has no hole; its beginning may have been purged while it was read.
+/// Checks that what the disk gave has no hole; its beginning may have been purged while it was
+/// read.
 fn check_whole(
     entries: &[Entry],
     wanted: &Range<u64>,

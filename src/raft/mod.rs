@@ -1,7 +1,8 @@
-//! Consensus: openraft over redb. Offers one handle, `RaftNode`; openraft's and redb's types stop here.
+//! Consensus: openraft over redb. Offers one handle, `RaftNode`; openraft's and redb's types stop
+//! here.
 //!
-//! The log and its vote are in `raft.redb`, snapshots in `snapshots/`, all sealed with the data key. The state is in
-//! memory and rebuilt at start from the newest snapshot and the log behind it.
+//! The log and its vote are in `raft.redb`, snapshots in `snapshots/`, all sealed with the data
+//! key. The state is in memory and rebuilt at start from the newest snapshot and the log behind it.
 
 mod codec;
 mod crypt;
@@ -112,7 +113,8 @@ impl RaftOptions {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
-            // A leader that comes back could serve a state that misses its last commits: it is elected anew instead.
+            // A leader that comes back could serve a state that misses its last commits: it is
+            // elected anew instead.
             enable_leader_restore: Some(false),
             ..Config::default()
         };
@@ -147,7 +149,8 @@ struct Storage {
 }
 
 impl RaftNode {
-    /// Opens the node's log and snapshots. A sole voter comes back as the leader with its whole log applied.
+    /// Opens the node's log and snapshots. A sole voter comes back as the leader with its whole log
+    /// applied.
     pub async fn open(options: RaftOptions) -> Result<Self, RaftError> {
         let config = Arc::new(options.config()?);
         let on_disk = options.clone();
@@ -192,7 +195,8 @@ impl RaftNode {
         Ok(node)
     }
 
-    /// Makes a new cluster with this node as its one voter, reached at `address` by others, and waits until it leads.
+    /// Makes a new cluster with this node as its one voter, reached at `address` by others, and
+    /// waits until it leads.
     pub async fn initialize(&self, address: &str) -> Result<(), RaftError> {
         let members =
             BTreeMap::from([(self.inner.node_id, BasicNode { addr: address.to_owned() })]);
@@ -214,7 +218,8 @@ impl RaftNode {
         answer.map_err(|error| RaftError::Fatal(chain(&error)))
     }
 
-    /// Makes a sole voter the leader without waiting for an election timeout, and waits until its log is applied.
+    /// Makes a sole voter the leader without waiting for an election timeout, and waits until its
+    /// log is applied.
     async fn recover(&self) -> Result<(), RaftError> {
         let node_id = self.inner.node_id;
         let is_sole_voter =
@@ -254,7 +259,8 @@ impl RaftNode {
         self.inner.state.clone()
     }
 
-    /// Listens to the events of entries applied from now on. A listener that lags too far is told so.
+    /// Listens to the events of entries applied from now on. A listener that lags too far is told
+    /// so.
     pub fn events(&self) -> broadcast::Receiver<Arc<AppliedEvents>> {
         self.inner.events.subscribe()
     }
@@ -285,7 +291,8 @@ impl RaftNode {
         self.inner.log.commits()
     }
 
-    /// Stops consensus, writes what is still to be written and closes all files. May be called again.
+    /// Stops consensus, writes what is still to be written and closes all files. May be called
+    /// again.
     pub async fn shutdown(&self) {
         // The only error is that the task panicked, which leaves nothing to stop.
         let _ = self.inner.raft.shutdown().await;

@@ -1,4 +1,5 @@
-//! The way to other managers: none yet. Every call says that the peer is unreachable, which no vote counts as consent.
+//! The way to other managers: none yet. Every call says that the peer is unreachable, which no vote
+//! counts as consent.
 
 use std::future::Future;
 use std::sync::Arc;

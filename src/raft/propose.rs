@@ -1,4 +1,5 @@
-//! Proposals and reads through consensus, with the retries that a leaderless moment asks for. Forwards nothing.
+//! Proposals and reads through consensus, with the retries that a leaderless moment asks for.
+//! Forwards nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,9 +46,11 @@ impl Retries {
 }
 
 impl RaftNode {
-    /// Proposes a command and waits until it is applied here. Returns its index and what the state made of it.
+    /// Proposes a command and waits until it is applied here. Returns its index and what the state
+    /// made of it.
     ///
-    /// Attempts that surely wrote nothing are repeated for 20 s; a new leader refuses its first writes.
+    /// Attempts that surely wrote nothing are repeated for 20 s; a new leader refuses its first
+    /// writes.
     pub async fn propose(
         &self,
         proposal: Proposal,

@@ -1,7 +1,8 @@
-//! Snapshots on disk: sealed, summed, one file each, written whole or not at all. Decides neither when nor of what.
+//! Snapshots on disk: sealed, summed, one file each, written whole or not at all. Decides neither
+//! when nor of what.
 //!
-//! A file is `SKEPSNAP`, a version byte, the sealed record, and a SHA-256 of all before it. The sum tells a damaged
-//! file from one that another key sealed.
+//! A file is `SKEPSNAP`, a version byte, the sealed record, and a SHA-256 of all before it. The sum
+//! tells a damaged file from one that another key sealed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,8 +68,8 @@ impl SnapshotStore {
         self.indexes().map(|indexes| indexes.is_empty()).map_err(|source| self.io(source))
     }
 
-    /// Reads the newest snapshot that is whole. `purged` is the last entry that the log has no more: a snapshot must
-    /// reach it, or nothing can be rebuilt.
+    /// Reads the newest snapshot that is whole. `purged` is the last entry that the log has no
+    /// more: a snapshot must reach it, or nothing can be rebuilt.
     pub fn load_newest(&self, purged: Option<u64>) -> Result<Option<Loaded>, SnapshotError> {
         let mut newest_error = None;
         for index in self.indexes().map_err(|source| self.io(source))?.into_iter().rev() {

@@ -1,4 +1,5 @@
-//! openraft's state machine: applies committed entries to the core's `State` and publishes it. Holds no rule of its own.
+//! openraft's state machine: applies committed entries to the core's `State` and publishes it.
+//! Holds no rule of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -123,7 +124,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 }
             }
         }
-        // One publication for the batch, and before anyone is answered: who proposed must see what it wrote.
+        // One publication for the batch, and before anyone is answered: who proposed must see what
+        // it wrote.
         self.published.send_replace(Arc::new(self.state.clone()));
         for events in happened {
             // Without listeners there is nobody to tell.

@@ -18,7 +18,8 @@ pub struct Leadership {
     pub term: u64,
     /// Consensus id of the leader, if one is known.
     pub leader: Option<u64>,
-    /// Whether this node leads and has applied all that was committed before its term, so that it may plan.
+    /// Whether this node leads and has applied all that was committed before its term, so that it
+    /// may plan.
     pub ready: bool,
 }
 
@@ -89,7 +90,8 @@ impl Supervisor {
             let kept = if large { 0 } else { self.bounds.entries_kept.load(Ordering::Relaxed) };
             covered.checked_sub(kept)
         });
-        // While a covered part of the log is still to go, its bytes are no reason for another snapshot.
+        // While a covered part of the log is still to go, its bytes are no reason for another
+        // snapshot.
         let purge_due = purge_to > purged;
         let snapshot = !under_way && since > 0 && (since >= interval || (large && !purge_due));
         if snapshot {

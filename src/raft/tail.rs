@@ -1,4 +1,5 @@
-//! What the log looks like to readers: its ends, the newest entries, the vote. Ahead of the disk while writes are under way.
+//! What the log looks like to readers: its ends, the newest entries, the vote. Ahead of the disk
+//! while writes are under way.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -68,7 +69,8 @@ impl Tail {
         }
     }
 
-    /// Notes that an entry's record is on disk, unless the entry was replaced since, and lets old entries go.
+    /// Notes that an entry's record is on disk, unless the entry was replaced since, and lets old
+    /// entries go.
     pub fn stored(&mut self, id: &LogId, size: u32) {
         let Some(cached) = self.cached.get_mut(&id.index) else { return };
         if cached.entry.log_id != *id || cached.durable.is_some() {

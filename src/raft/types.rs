@@ -1,4 +1,5 @@
-//! The types openraft is instantiated with. They never reach disk or wire in openraft's own form: that is the codec's work.
+//! The types openraft is instantiated with. They never reach disk or wire in openraft's own form:
+//! that is the codec's work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ impl fmt::Display for LogProposal {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome(pub Option<Result<Applied, Rejected>>);
 
-/// openraft asks for serde on these types. Refusing makes sure that nothing is ever stored in that form.
+/// openraft asks for serde on these types. Refusing makes sure that nothing is ever stored in that
+/// form.
 macro_rules! never_serialised {
     ($($name:ident),*) => {$(
         impl Serialize for $name {

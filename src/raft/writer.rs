@@ -1,4 +1,5 @@
-//! The one thread that writes the log. Whatever waits while a commit is under way goes into the next one together.
+//! The one thread that writes the log. Whatever waits while a commit is under way goes into the
+//! next one together.
 
 use std::io;
 use std::sync::Arc;
@@ -80,7 +81,8 @@ impl Writer {
         self.close();
     }
 
-    /// Carries out requests in one transaction, then tells all who wait. Returns whom to tell of a stop.
+    /// Carries out requests in one transaction, then tells all who wait. Returns whom to tell of a
+    /// stop.
     fn write(&mut self, requests: impl Iterator<Item = Write>) -> Option<oneshot::Sender<()>> {
         let mut batch = Batch::default();
         let mut result = Ok(());
@@ -111,7 +113,8 @@ impl Writer {
         batch.stop
     }
 
-    /// Adds a request to a batch. Whoever waits for it is noted even on an error, so that nobody waits for ever.
+    /// Adds a request to a batch. Whoever waits for it is noted even on an error, so that nobody
+    /// waits for ever.
     fn add(&mut self, batch: &mut Batch, request: Write) -> Result<(), StoreError> {
         match request {
             Write::Append { entries, done } => {
@@ -130,7 +133,8 @@ impl Writer {
                 batch.durable = true;
                 batch.changes.push(Change::Truncate(from));
             }
-            // A purge that a crash undoes is asked for again, so that it need not wait for the disk.
+            // A purge that a crash undoes is asked for again, so that it need not wait for the
+            // disk.
             Write::Purge { upto } => batch.changes.push(Change::Purge(upto)),
             Write::Vote { vote, done } => {
                 batch.durable = true;

@@ -1,4 +1,5 @@
-//! Crashes and damaged files: all acknowledged writes are there, or a typed error is; never a panic, never less.
+//! Crashes and damaged files: all acknowledged writes are there, or a typed error is; never a
+//! panic, never less.
 
 use std::fs;
 

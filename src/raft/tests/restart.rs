@@ -31,7 +31,8 @@ async fn an_idle_end_of_the_log_is_applied_without_its_commit_on_disk() -> TestR
     let crashed = tempfile::tempdir()?;
     let node = leader(options(dir.path())).await?;
     propose(&node, 0..1).await?;
-    // What is committed is written with the next append only, so that the copy knows nothing of the last commit.
+    // What is committed is written with the next append only, so that the copy knows nothing of the
+    // last commit.
     copy(dir.path(), crashed.path())?;
     let state = node.state();
     node.shutdown().await;
