@@ -1,7 +1,7 @@
 //! The stock docker CLI against one socket, with a configuration folder of its own.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -75,21 +75,13 @@ impl Docker {
         serde_json::from_str(&text).with_context(|| format!("docker {args:?}: {text}"))
     }
 
-    /// Starts a command that streams into a file.
+    /// Starts a command that streams into a file and whose input stays open.
     pub fn follow(&self, args: &[&str]) -> Result<Follow> {
-        self.follow_with(args, b"")
-    }
-
-    /// As [`Docker::follow`], with `input` as the whole of stdin.
-    pub fn follow_with(&self, args: &[&str], input: &[u8]) -> Result<Follow> {
-        let mut stdin = tempfile::tempfile()?;
-        stdin.write_all(input)?;
-        stdin.rewind()?;
         let file = tempfile::NamedTempFile::new()?;
         let mut command = Command::new("docker");
         command.args(args).env("DOCKER_HOST", &self.host).env("DOCKER_CONFIG", &self.config);
         let name = format!("docker {}", args.join(" "));
-        let daemon = Daemon::start_with(&name, &mut command, stdin.into(), file.path())?;
+        let daemon = Daemon::start_with(&name, &mut command, Stdio::piped(), file.path())?;
         Ok(Follow { daemon, file })
     }
 
@@ -180,6 +172,11 @@ impl Follow {
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Types `text` into the running command.
+    pub fn types(&mut self, text: &str) -> Result<()> {
+        self.daemon.write(text.as_bytes())
     }
 
     /// Waits until the output contains `text`.

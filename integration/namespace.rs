@@ -43,9 +43,12 @@ impl Namespace {
         command
     }
 
-    /// Fetches a page from inside.
+    /// Fetches a page from inside. (wget of Debian's static busybox crashes on its own -T.)
     pub fn get(&self, url: &str) -> Result<Output> {
-        finish(self.command("busybox").args(["wget", "-q", "-T", "3", "-O", "-", url]), b"")
+        finish(
+            self.command("busybox").args(["timeout", "3", "busybox", "wget", "-q", "-O", "-", url]),
+            b"",
+        )
     }
 }
 

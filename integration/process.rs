@@ -90,6 +90,13 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Writes to its input, which stays open.
+    pub fn write(&mut self, text: &[u8]) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("its input is no pipe")?;
+        stdin.write_all(text)?;
+        Ok(stdin.flush()?)
+    }
+
     /// Fails with the end of the log if the process is gone.
     pub fn alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {

@@ -67,7 +67,8 @@ fn exec_and_attach_half_close(generation: Generation) -> Result<()> {
         // The container stays: what one writes just before its end may miss an attached client.
         let script = "read word; echo got $word; exec tail -f /dev/null";
         docker.ok(&["run", "-d", "-i", "--name", "asks", "busybox", "sh", "-c", script])?;
-        let mut attached = docker.follow_with(&["attach", "asks"], b"hello\n")?;
+        let mut attached = docker.follow(&["attach", "asks"])?;
+        attached.types("hello\n")?;
         attached.shows("got hello\n", SOON)?;
         docker.ok(&["kill", "asks"])?;
         attached.ends(SOON)?;

@@ -147,7 +147,7 @@ fn names_resolve_between_services(generation: Generation) -> Result<()> {
             wait_for(&format!("a page from {name}"), SOON, || {
                 let url = format!("http://{name}/");
                 let page =
-                    docker.ok(&["exec", &client, "wget", "-q", "-T", "2", "-O", "-", &url])?;
+                    docker.ok(&["exec", &client, "timeout", "3", "wget", "-q", "-O", "-", &url])?;
                 ensure!(page.starts_with("page one from web-"), "{page}");
                 Ok(())
             })?;
