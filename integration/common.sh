@@ -20,12 +20,13 @@ need() {
   command -v apt-get >/dev/null || die "missing ${missing[*]}, and this is no Debian: install them by hand"
   say "installing ${missing[*]}"
   refresh_lists
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null </dev/null
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null </dev/null ||
+    die "cannot install ${missing[*]}"
 }
 
 # Package lists are fetched once a run, and only by what needs a package.
 refresh_lists() {
-  [[ -n ${lists_fresh:-} ]] || apt-get update -qq </dev/null
+  [[ -n ${lists_fresh:-} ]] || apt-get update -qq </dev/null || say "package lists may be old"
   lists_fresh=1
 }
 
@@ -38,7 +39,7 @@ need_docker() {
   # A dynamic busybox would not run alone in an image.
   if ! busybox_is_static; then
     refresh_lists
-    apt-get install -y -qq busybox-static >/dev/null </dev/null
+    apt-get install -y -qq busybox-static >/dev/null </dev/null || die "cannot install busybox-static"
   fi
 }
 
