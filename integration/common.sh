@@ -14,7 +14,7 @@ export DEBIAN_FRONTEND=noninteractive
 need() {
   local pair missing=()
   for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    command -v "${pair%%=*}" >/dev/null || [[ " ${missing[*]} " == *" ${pair#*=} "* ]] || missing+=("${pair#*=}")
   done
   [[ ${#missing[@]} -gt 0 ]] || return 0
   command -v apt-get >/dev/null || die "missing ${missing[*]}, and this is no Debian: install them by hand"
@@ -36,6 +36,8 @@ need_docker() {
   export PATH=$PATH:/usr/sbin:/sbin
   need dockerd=docker.io docker=docker.io runc=runc containerd=containerd iptables=iptables \
     busybox=busybox-static nft=nftables ip=iproute2 nsenter=util-linux script=bsdutils
+  # Without systemd nobody else may have mounted the cgroups.
+  mountpoint -q /sys/fs/cgroup || need cgroupfs-mount=cgroupfs-mount
   # A dynamic busybox would not run alone in an image.
   if ! busybox_is_static; then
     refresh_lists
