@@ -5,6 +5,9 @@ pub mod audit;
 pub mod event;
 pub mod query;
 mod rejected;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
