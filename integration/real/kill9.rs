@@ -1,26 +1,29 @@
-//! skep is killed again and again while a stack is updated and a user keeps asking for things: what
+//! skep is killed again and again while a stack is updated and users keep asking for things: what
 //! was acknowledged stays, no container starts twice for the same wish, and all converges.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use skep_integration::{Docker, Follow, Generation, Lab, wait_for};
 
-use crate::in_swarm;
+use crate::{app, in_swarm};
 
 const SOON: Duration = Duration::from_secs(90);
 const ROUNDS: u32 = 12;
+/// Bounds what the user in the background asks for.
+const MOST_REQUESTS: u32 = 150;
 
 on_both_engines!(kill9_loop);
 
-/// What the user was told exists.
+/// Names of what the user was told exists.
 #[derive(Default)]
 struct Acknowledged {
     services: Vec<String>,
     secrets: Vec<String>,
-    updates: u32,
 }
 
 fn kill9_loop(generation: Generation) -> Result<()> {
@@ -34,24 +37,69 @@ fn kill9_loop(generation: Generation) -> Result<()> {
             "--filter",
             "event=start",
         ])?;
-        create(lab.docker(), "web", 3)?.ok("create web")?;
-        lab.docker().converged(SOON)?;
-        let mut acknowledged = Acknowledged { services: vec!["web".into()], ..Default::default() };
-        for round in 1..=ROUNDS {
-            ask(lab.docker(), round, &mut acknowledged)?;
-            live_until(lab, round)?;
-            lab.skep()?.kill9()?;
-            lab.skep()?.restart()?;
-        }
-        ensure!(acknowledged.updates > 0 && acknowledged.secrets.len() > 1, "requests were served");
+        app::deploy(lab.docker(), lab.engine.folder())?;
+        let (docker, over) = (lab.docker().clone(), AtomicBool::new(false));
+        let (wishes, acknowledged) = thread::scope(|scope| {
+            let user = scope.spawn(|| keep_asking(&docker, &over));
+            let wishes = kill_repeatedly(lab);
+            over.store(true, Ordering::Relaxed);
+            let acknowledged = user.join().map_err(|_| anyhow!("the user panicked"))?;
+            anyhow::Ok((wishes?, acknowledged?))
+        })?;
+        ensure!(acknowledged.secrets.len() > 5, "too few requests were served to prove anything");
         lab.docker().converged(SOON)?;
         all_is_there(lab.docker(), &acknowledged)?;
-        settled(lab, acknowledged.updates)?;
-        each_started_once(&starts, acknowledged.updates)
+        settled(lab, wishes)?;
+        each_started_once(&starts, wishes)
     })
 }
 
-fn create(docker: &Docker, name: &str, replicas: u32) -> Result<skep_integration::Output> {
+/// Asks for secrets and services without pause; most kills interrupt a request. Whatever is
+/// refused or interrupted was not promised.
+fn keep_asking(docker: &Docker, over: &AtomicBool) -> Result<Acknowledged> {
+    let mut acknowledged = Acknowledged::default();
+    for number in 0..MOST_REQUESTS {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let secret = format!("secret-{number}");
+        if docker.run_with(&["secret", "create", &secret, "-"], secret.as_bytes())?.code == 0 {
+            acknowledged.secrets.push(secret);
+        }
+        let service = format!("idle-{number}");
+        if create(docker, &service, "0")?.code == 0 {
+            acknowledged.services.push(service);
+        }
+    }
+    Ok(acknowledged)
+}
+
+/// Kills and restarts; returns how many updates were acknowledged.
+fn kill_repeatedly(lab: &mut Lab) -> Result<u32> {
+    let mut wishes = 0;
+    for round in 1..=ROUNDS {
+        if round % 4 == 1 {
+            let wish = format!("wish={}", wishes + 1);
+            lab.docker().ok(&[
+                "service",
+                "update",
+                "--detach",
+                "--no-resolve-image",
+                "--container-label-add",
+                &wish,
+                "app_web",
+            ])?;
+            wishes += 1;
+        }
+        create(lab.docker(), &format!("side-{round}"), "1")?.ok("create a service")?;
+        live_until(lab, round)?;
+        lab.skep()?.kill9()?;
+        lab.skep()?.restart()?;
+    }
+    Ok(wishes)
+}
+
+fn create(docker: &Docker, name: &str, replicas: &str) -> Result<skep_integration::Output> {
     docker.run(&[
         "service",
         "create",
@@ -60,15 +108,7 @@ fn create(docker: &Docker, name: &str, replicas: u32) -> Result<skep_integration
         "--name",
         name,
         "--replicas",
-        &replicas.to_string(),
-        "--container-label",
-        "wish=0",
-        "--update-parallelism",
-        "1",
-        "--update-delay",
-        "300ms",
-        "--update-monitor",
-        "100ms",
+        replicas,
         "--stop-signal",
         "SIGKILL",
         "busybox:latest",
@@ -78,27 +118,8 @@ fn create(docker: &Docker, name: &str, replicas: u32) -> Result<skep_integration
     ])
 }
 
-/// One more update, service and secret; a request may fail, but then nothing was promised.
-fn ask(docker: &Docker, round: u32, acknowledged: &mut Acknowledged) -> Result<()> {
-    if round % 4 == 1 {
-        let wish = format!("wish={}", acknowledged.updates + 1);
-        let update = ["service", "update", "--detach", "--no-resolve-image"];
-        let args = [&update[..], &["--container-label-add", &wish, "web"]].concat();
-        docker.ok(&args)?;
-        acknowledged.updates += 1;
-    }
-    let (service, secret) = (format!("side-{round}"), format!("secret-{round}"));
-    if create(docker, &service, 1)?.code == 0 {
-        acknowledged.services.push(service);
-    }
-    if docker.run_with(&["secret", "create", &secret, "-"], secret.as_bytes())?.code == 0 {
-        acknowledged.secrets.push(secret);
-    }
-    Ok(())
-}
-
-/// Lets skep live a little longer in each round, so that kills fall into different moments: at
-/// once, when a container of the round exists, when it runs, when the update moved on.
+/// Lets skep live to a different moment in each round: at once, when a container of the round
+/// exists, when it runs, when a task of the update was replaced.
 fn live_until(lab: &Lab, round: u32) -> Result<()> {
     let engine = lab.engine.docker();
     let label = format!("label=com.docker.swarm.service.name=side-{round}");
@@ -112,15 +133,24 @@ fn live_until(lab: &Lab, round: u32) -> Result<()> {
             ensure!(!engine.ok(&["ps", "-q", "--filter", &label])?.is_empty(), "none");
             Ok(())
         }),
-        _ => lab.docker().converged(SOON),
+        _ => {
+            let before = engine.service_containers("app_web")?;
+            wait_for("progress of the update", SOON, || {
+                let now = engine.service_containers("app_web")?;
+                let state = lab.docker().update_state("app_web")?;
+                ensure!(now != before || state != "updating", "{state} {now:?}");
+                Ok(())
+            })
+        }
     }
 }
 
 fn all_is_there(docker: &Docker, acknowledged: &Acknowledged) -> Result<()> {
     let services = docker.lines(&["service", "ls", "--format", "{{.Name}}"])?;
     let secrets = docker.lines(&["secret", "ls", "--format", "{{.Name}}"])?;
-    for name in &acknowledged.services {
-        ensure!(services.contains(name), "acknowledged service {name} is lost: {services:?}");
+    let sides = (1..=ROUNDS).map(|round| format!("side-{round}"));
+    for name in acknowledged.services.iter().cloned().chain(sides) {
+        ensure!(services.contains(&name), "acknowledged service {name} is lost: {services:?}");
     }
     for name in &acknowledged.secrets {
         ensure!(secrets.contains(name), "acknowledged secret {name} is lost: {secrets:?}");
@@ -132,10 +162,9 @@ fn all_is_there(docker: &Docker, acknowledged: &Acknowledged) -> Result<()> {
 fn settled(lab: &Lab, wish: u32) -> Result<()> {
     let engine = lab.engine.docker();
     wait_for("three tasks of the last update", SOON, || {
-        let all = engine.service_containers("web")?;
+        let all = engine.service_containers("app_web")?;
         let newest = engine.running(&format!("wish={wish}"))?;
-        let newest: Vec<&String> = newest.iter().filter(|id| all.contains(id)).collect();
-        ensure!(all.len() == 3 && newest.len() == 3, "all {all:?}, newest {newest:?}");
+        ensure!(all.len() == 3 && newest == all, "all {all:?}, newest {newest:?}");
         Ok(())
     })
 }
@@ -154,7 +183,7 @@ fn each_started_once(starts: &Follow, last_wish: u32) -> Result<()> {
     let twice: Vec<_> = count.iter().filter(|(_, times)| **times > 1).collect();
     ensure!(twice.is_empty(), "started more than once: {twice:?}");
     for slot in 1..=3 {
-        let key = (format!("web.{slot}"), last_wish.to_string());
+        let key = (format!("app_web.{slot}"), last_wish.to_string());
         ensure!(count.contains_key(&key), "{key:?} never started: {count:?}");
     }
     Ok(())

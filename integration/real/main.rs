@@ -23,6 +23,7 @@ macro_rules! on_both_engines {
 }
 
 mod adopt;
+mod app;
 mod kill9;
 mod proxy;
 mod restart;

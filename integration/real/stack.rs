@@ -2,72 +2,17 @@
 //! rolling update. What survives crashes is tested elsewhere.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use skep_integration::{Docker, Generation, Lab, wait_for};
 
+use crate::app::deploy;
 use crate::in_swarm;
 
 const SOON: Duration = Duration::from_secs(90);
 
-const COMPOSE: &str = r#"
-version: "3.8"
-services:
-  web:
-    image: busybox:latest
-    hostname: "web-{{.Task.Slot}}"
-    command:
-      - sh
-      - -c
-      - |
-        mkdir -p /www && echo "page $$PAGE from $$(hostname)" >/www/index.html
-        echo "ready $$PAGE"
-        exec httpd -f -p 80 -h /www
-    environment: { PAGE: one }
-    stop_signal: SIGKILL
-    networks: [inner]
-    ports: ["18080:80"]
-    secrets:
-      - { source: token, target: token, mode: 0400 }
-    configs:
-      - { source: settings, target: /etc/settings }
-    healthcheck:
-      test: ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/"]
-      interval: 1s
-      timeout: 2s
-      retries: 10
-    deploy:
-      replicas: 2
-      labels: { tier: front }
-      resources: { limits: { memory: 32M, cpus: "0.5" } }
-      update_config: { parallelism: 1, delay: 0s, order: start-first, monitor: 1s }
-  client:
-    image: busybox:latest
-    command: ["tail", "-f", "/dev/null"]
-    stop_signal: SIGKILL
-    networks: [inner]
-networks:
-  inner: {}
-secrets:
-  token: { file: ./token }
-configs:
-  settings: { file: ./settings }
-"#;
-
 on_both_engines!(deploys_and_removes, names_resolve_between_services, updates_without_a_gap);
-
-/// Writes the stack's files and deploys it as `app`.
-fn deploy(docker: &Docker, folder: &Path) -> Result<()> {
-    std::fs::write(folder.join("token"), "open sesame")?;
-    std::fs::write(folder.join("settings"), "colour=blue\n")?;
-    let file = folder.join("compose.yml");
-    std::fs::write(&file, COMPOSE)?;
-    let file = file.to_string_lossy();
-    docker.ok(&["stack", "deploy", "--resolve-image", "never", "-c", &file, "app"])?;
-    docker.converged(SOON)
-}
 
 /// The one running container of the client service, as the engine knows it.
 fn client(docker: &Docker) -> Result<String> {
@@ -81,9 +26,9 @@ fn deploys_and_removes(generation: Generation) -> Result<()> {
         containers_are_as_asked(docker)?;
         logs_of_all_tasks(docker)?;
 
-        docker.ok(&["service", "scale", "--detach", "app_web=4"])?;
+        docker.ok(&["service", "scale", "--detach", "app_web=5"])?;
         docker.converged(SOON)?;
-        ensure!(docker.service_containers("app_web")?.len() == 4, "four tasks after scale");
+        ensure!(docker.service_containers("app_web")?.len() == 5, "five tasks after scale");
 
         docker.ok(&["stack", "rm", "app"])?;
         nothing_is_left(lab)
@@ -92,7 +37,7 @@ fn deploys_and_removes(generation: Generation) -> Result<()> {
 
 fn containers_are_as_asked(docker: &Docker) -> Result<()> {
     let ids = docker.service_containers("app_web")?;
-    ensure!(ids.len() == 2, "two tasks, not {ids:?}");
+    ensure!(ids.len() == 3, "three tasks, not {ids:?}");
     for id in &ids {
         let secret = docker.ok(&["exec", id, "cat", "/run/secrets/token"])?;
         ensure!(secret == "open sesame", "secret reads {secret:?}");
@@ -115,9 +60,9 @@ fn containers_are_as_asked(docker: &Docker) -> Result<()> {
 }
 
 fn logs_of_all_tasks(docker: &Docker) -> Result<()> {
-    wait_for("a log line of both tasks", SOON, || {
+    wait_for("a log line of each task", SOON, || {
         let logs = docker.ok(&["service", "logs", "--raw", "app_web"])?;
-        ensure!(logs.matches("ready one").count() == 2, "{logs}");
+        ensure!(logs.matches("ready one").count() == 3, "{logs}");
         Ok(())
     })
 }
@@ -157,7 +102,7 @@ fn names_resolve_between_services(generation: Generation) -> Result<()> {
             .lines()
             .filter(|line| line.starts_with("Address:") && !line.contains("127.0.0.11"))
             .count();
-        ensure!(addresses == 2, "tasks.web has an address for each task: {found}");
+        ensure!(addresses == 3, "tasks.web has an address for each task: {found}");
         let unknown =
             docker.run(&["exec", &client, "timeout", "4", "nslookup", "no-such-service"])?;
         ensure!(unknown.code != 0, "an unknown name must not resolve: {unknown:?}");
@@ -174,9 +119,9 @@ fn updates_without_a_gap(generation: Generation) -> Result<()> {
         let docker = lab.docker();
         deploy(docker, lab.engine.folder())?;
         let mut servers = BTreeSet::new();
-        wait_for("pages from both tasks", SOON, || {
+        wait_for("pages from all tasks", SOON, || {
             servers.insert(page(lab)?.trim().to_owned());
-            ensure!(servers.len() == 2, "{servers:?}");
+            ensure!(servers.len() == 3, "{servers:?}");
             Ok(())
         })?;
         docker.ok(&["service", "update", "--detach", "--env-add", "PAGE=two", "app_web"])?;
