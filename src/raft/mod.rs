@@ -9,7 +9,7 @@ mod crypt;
 mod disk;
 mod durable_file;
 mod error;
-mod keys;
+pub mod keys;
 mod log_store;
 mod network;
 mod propose;
@@ -39,9 +39,7 @@ use tokio::sync::{broadcast, watch};
 pub use codec::CodecError;
 pub use crypt::{CryptError, DataKey};
 pub use error::{ProposeError, RaftError, SnapshotError, StoreError};
-pub use keys::{
-    KEY_FILE, KeyEncryptionKey, KeyError, Keys, LockedKey, load, load_or_create, rewrap,
-};
+pub use keys::{KeyEncryptionKey, KeyError, Keys, LockedKey};
 pub use state_machine::AppliedEvents;
 pub use supervise::Leadership;
 
@@ -222,13 +220,13 @@ impl RaftNode {
     /// log is applied.
     async fn recover(&self) -> Result<(), RaftError> {
         let node_id = self.inner.node_id;
-        let is_sole_voter =
-            |metrics: &RaftMetrics<TypeConfig>| metrics.membership_config.voter_ids().eq([node_id]);
-        let initialized = self.is_initialized().await?;
-        if !initialized || !is_sole_voter(&self.inner.raft.metrics().borrow_watched()) {
+        let fatal = |error| RaftError::Fatal(chain(&error));
+        let is_sole_voter = self.inner.raft.with_raft_state(move |state| {
+            state.membership_state.effective().voter_ids().eq([node_id])
+        });
+        if !is_sole_voter.await.map_err(fatal)? {
             return Ok(());
         }
-        let fatal = |error| RaftError::Fatal(chain(&error));
         self.inner.raft.trigger().elect(false).await.map_err(fatal)?;
         let applied = |metrics: &RaftMetrics<TypeConfig>| {
             metrics.state == ServerState::Leader
@@ -292,7 +290,7 @@ impl RaftNode {
     }
 
     /// Stops consensus, writes what is still to be written and closes all files. May be called
-    /// again.
+    /// again. A node that is only dropped goes on, for its own tasks hold it.
     pub async fn shutdown(&self) {
         // The only error is that the task panicked, which leaves nothing to stop.
         let _ = self.inner.raft.shutdown().await;
@@ -331,9 +329,22 @@ impl Storage {
             options.node_id,
             options.cache_bytes_max,
         )?;
+        let checked = Self::load(&log, &snapshots);
+        match checked {
+            Ok(loaded) => Ok(Self { log, writer, snapshots, loaded }),
+            Err(error) => {
+                // The writer ends with its queue. Waiting for it leaves the files closed.
+                drop(log);
+                let _ = writer.join();
+                Err(error)
+            }
+        }
+    }
+
+    fn load(log: &LogStore, snapshots: &SnapshotStore) -> Result<Option<Loaded>, RaftError> {
         let loaded = snapshots.load_newest(log.purged().map(|id| id.index))?;
         let reached = loaded.as_ref().and_then(|loaded| loaded.meta.last_log_id);
         log.check_reaches_committed(reached.as_ref())?;
-        Ok(Self { log, writer, snapshots, loaded })
+        Ok(loaded)
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::crypt::RecordKind;
-use super::super::{KEY_FILE, KeyEncryptionKey, KeyError, Keys, load, load_or_create, rewrap};
+use super::super::keys::{KEY_FILE, load, load_or_create, rewrap};
+use super::super::{KeyEncryptionKey, KeyError, Keys};
 use super::*;
 
 fn unlocked(keys: Keys) -> Result<DataKey, &'static str> {

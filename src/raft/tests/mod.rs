@@ -1,5 +1,6 @@
 //! Tests of consensus on one node: what they share.
 
+mod codec;
 mod compaction;
 mod crash;
 mod group_commit;
@@ -41,6 +42,12 @@ fn options(dir: &Path) -> RaftOptions {
 async fn leader(options: RaftOptions) -> Result<RaftNode, Box<dyn std::error::Error>> {
     let node = RaftNode::open(options).await?;
     node.initialize("127.0.0.1:2377").await?;
+    let command = Command::CreateCluster {
+        cluster: Box::default(),
+        node: Box::default(),
+        networks: Vec::new(),
+    };
+    node.propose(Proposal { at: Timestamp::from_secs(1), command }).await?.1?;
     Ok(node)
 }
 

@@ -1,6 +1,8 @@
 //! What a node finds when it comes back.
 
-use super::super::{RaftError, RaftNode, StoreError};
+use skep_core::Rejected;
+
+use super::super::{ProposeError, RaftError, RaftNode, StoreError};
 use super::*;
 
 #[tokio::test]
@@ -89,6 +91,43 @@ async fn watchers_see_writes_before_the_writer_is_answered() -> TestResult {
         outcome?;
         assert!(watched.borrow().index() >= index);
     }
+    node.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_disk_stops_the_node_with_a_reason() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let node = leader(options(dir.path())).await?;
+    propose(&node, 0..1).await?;
+    drop(node.inner.log.shared().disk.write().take());
+    let error = node.propose(proposal(1)).await.err().ok_or("written")?;
+    assert!(
+        matches!(&error, ProposeError::Stopped(reason) if reason.contains("closed")),
+        "{error}"
+    );
+    let mut leadership = node.leadership();
+    leadership.wait_for(|leadership| !leadership.ready).await?;
+    assert!(node.propose(proposal(2)).await.is_err());
+    assert!(node.read().await.is_err());
+    node.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn outcomes_and_events_reach_those_who_ask() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let node = leader(options(dir.path())).await?;
+    let mut events = node.events();
+    let (index, outcome) = node.propose(proposal(0)).await?;
+    let applied = outcome?;
+    assert_eq!(node.state().secrets().len(), 1);
+    let (_, again) = node.propose(proposal(0)).await?;
+    assert!(matches!(again, Err(Rejected::NameTaken { .. })), "{again:?}");
+    let heard = events.recv().await?;
+    assert_eq!((heard.index, &heard.events), (index, &applied.events));
+    assert!(!heard.events.is_empty());
+    assert!(events.try_recv().is_err());
     node.shutdown().await;
     Ok(())
 }
