@@ -12,6 +12,7 @@ pub mod route;
 pub mod router;
 pub mod services;
 pub mod tasks;
+pub mod validate;
 pub mod wire;
 
 pub use router::serve;

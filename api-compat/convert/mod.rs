@@ -1,1 +1,8 @@
 //! Wire types into the model's types and back, one resource a file. Total, or a typed error.
+
+pub mod container;
+pub mod service;
+pub mod task;
+
+#[cfg(test)]
+mod tests;

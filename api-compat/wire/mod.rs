@@ -1,5 +1,8 @@
 //! JSON exactly as the API writes it, one resource a file, and the pieces they share. Converts nothing.
 
+pub mod container;
+pub mod service;
+pub mod task;
 pub mod time;
 
 use std::collections::BTreeMap;
