@@ -129,7 +129,7 @@ impl Value<'_> {
 
     const fn kind(&self) -> &'static str {
         match self {
-            Self::Context => "template.Context",
+            Self::Context => "*template.Context",
             Self::Labels(_) => "map[string]string",
             Self::Text(_) => "string",
             Self::Service | Self::Node | Self::Platform | Self::Task => "struct",

@@ -141,5 +141,5 @@ fn only_host_ports_are_bound() {
 fn bad_templates_refuse_the_task() {
     let task = task(ContainerSpec { env: vec!["A={{.X}}".into()], ..ContainerSpec::default() });
     let error = plan(&task).expect_err("no such field").to_string();
-    assert!(error.contains("can't evaluate field X in type template.Context"), "{error}");
+    assert!(error.contains("can't evaluate field X in type *template.Context"), "{error}");
 }

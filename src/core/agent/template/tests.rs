@@ -50,7 +50,7 @@ fn refusals() {
     let cases = [
         (
             "{{.Nope}}",
-            "template: expansion:1:2: executing \"expansion\" at <.Nope>: can't evaluate field Nope in type template.Context",
+            "template: expansion:1:2: executing \"expansion\" at <.Nope>: can't evaluate field Nope in type *template.Context",
         ),
         (
             "{{.Service.Labels.none}}",
