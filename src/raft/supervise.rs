@@ -126,5 +126,6 @@ fn leadership(node_id: u64, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
         .last_applied
         .as_ref()
         .is_some_and(|id| id.leader_id.term == term && id.leader_id.node_id == node_id);
-    Leadership { term, leader: metrics.current_leader, ready: leads && applied_own }
+    let leader = metrics.current_leader.filter(|_| metrics.running_state.is_ok());
+    Leadership { term, leader, ready: leads && applied_own }
 }

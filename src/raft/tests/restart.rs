@@ -107,7 +107,7 @@ async fn a_failed_disk_stops_the_node_with_a_reason() -> TestResult {
         "{error}"
     );
     let mut leadership = node.leadership();
-    leadership.wait_for(|leadership| !leadership.ready).await?;
+    leadership.wait_for(|known| !known.ready && known.leader.is_none()).await?;
     assert!(node.propose(proposal(2)).await.is_err());
     assert!(node.read().await.is_err());
     node.shutdown().await;
