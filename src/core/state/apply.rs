@@ -8,6 +8,9 @@ mod secret;
 mod service;
 mod task;
 
+pub(super) use network::claimed_subnets;
+pub(super) use task::is_desirable;
+
 use super::{Action, Applied, Event, Rejected, State};
 use crate::command::{Command, Proposal};
 use crate::model::{Kind, Meta};

@@ -104,6 +104,9 @@ impl State {
         id: &NodeId,
         role: Role,
     ) -> Result<(), Rejected> {
+        if self.node(id)?.spec.role != role {
+            return Err(Rejected::Malformed("the role follows the role wanted"));
+        }
         self.report_node(write, id, |node| {
             node.role = role;
             if role == Role::Worker {

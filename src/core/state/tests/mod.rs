@@ -1,4 +1,7 @@
 //! Tests of the state: tables of commands, lookups, and properties over arbitrary commands.
 
+mod audit;
 mod commands;
 mod fixture;
+mod properties;
+mod query;
