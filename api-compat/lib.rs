@@ -6,6 +6,7 @@ pub mod convert;
 pub mod error;
 pub mod filters;
 pub mod json;
+mod logs;
 pub mod query;
 pub mod reply;
 pub mod route;

@@ -1,22 +1,131 @@
-//! `/tasks`: not served yet.
+//! `/tasks`: lists and shows tasks. Their output is in `logs`.
 
-use std::future::{Ready, ready};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use http::StatusCode;
+use skep_core::id::{NodeId, ServiceId};
+use skep_core::model::Kind;
+use skep_core::model::task::{Task, TaskState};
+use skep_core::state::State;
+
+use crate::backend::LogSelector;
 use crate::call::Call;
+use crate::convert::task as convert;
 use crate::error::ApiError;
-use crate::reply::Reply;
+use crate::filters::Filters;
+use crate::logs;
+use crate::reply::{self, Reply};
+use crate::services;
+use crate::wire::task as wire;
+
+const FILTERS: [&str; 8] =
+    ["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
 
 /// Answers `GET /tasks`.
-pub fn list(_call: Call) -> Ready<Reply> {
-    ready(Err(ApiError::unsupported("tasks are not served yet")))
+///
+/// # Errors
+/// Says why the list cannot be given.
+pub async fn list(call: Call) -> Reply {
+    let filters = call.filters(&FILTERS)?;
+    let state = call.state().await?;
+    let wanted = Wanted::parse(&state, &filters)?;
+    let tasks: Vec<wire::Task> = wanted
+        .candidates(&state)
+        .filter(|task| wanted.admits(&state, task))
+        .map(|task| convert::task(task))
+        .collect();
+    Ok(reply::json(StatusCode::OK, &tasks))
 }
 
 /// Answers `GET /tasks/{id}`.
-pub fn inspect(_call: Call, _reference: &str) -> Ready<Reply> {
-    ready(Err(ApiError::unsupported("tasks are not served yet")))
+///
+/// # Errors
+/// Says why the task cannot be shown.
+pub async fn inspect(call: Call, reference: &str) -> Reply {
+    let state = call.state().await?;
+    Ok(reply::json(StatusCode::OK, &convert::task(find(&state, reference)?)))
 }
 
 /// Answers `GET /tasks/{id}/logs`.
-pub fn logs(_call: Call, _reference: &str) -> Ready<Reply> {
-    ready(Err(ApiError::unsupported("tasks are not served yet")))
+///
+/// # Errors
+/// Says why there is no output to give.
+pub async fn logs(call: Call, reference: &str) -> Reply {
+    let request = logs::Request::parse(&call.query)?;
+    let state = call.state().await?;
+    let task = find(&state, reference)?;
+    let terminal = services::has_terminal(&task.spec);
+    let selector = LogSelector::Task(task.id.clone());
+    logs::serve(call, selector, request, terminal).await
+}
+
+fn find<'a>(state: &'a State, reference: &str) -> Result<&'a Arc<Task>, ApiError> {
+    services::found(Kind::Task, reference, state.find_task(reference))
+}
+
+/// Which tasks are wanted, references resolved.
+struct Wanted<'a> {
+    filters: &'a Filters,
+    services: Option<BTreeSet<ServiceId>>,
+    nodes: Option<BTreeSet<NodeId>>,
+    up_to_date: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn parse(state: &State, filters: &'a Filters) -> Result<Self, ApiError> {
+        let services = filters
+            .get("service")
+            .map(|reference| services::find(state, reference).map(|service| service.id.clone()))
+            .collect::<Result<BTreeSet<_>, _>>()?;
+        let nodes = filters
+            .get("node")
+            .map(|reference| {
+                services::found(Kind::Node, reference, state.find_node(reference))
+                    .map(|node| node.id.clone())
+            })
+            .collect::<Result<BTreeSet<_>, _>>()?;
+        let known = |word: &str| TaskState::ALL.iter().any(|state| state.as_str() == word);
+        if let Some(word) = filters.get("desired-state").find(|word| !known(word)) {
+            return Err(ApiError::internal(format!("Invalid desired-state filter: '{word}'")));
+        }
+        Ok(Self {
+            filters,
+            services: filters.contains("service").then_some(services),
+            nodes: filters.contains("node").then_some(nodes),
+            up_to_date: filters.contains("_up-to-date"),
+        })
+    }
+
+    /// Returns the tasks worth looking at: those of the services or nodes asked for, else all. Waiting clients ask
+    /// several times a second for one service.
+    fn candidates<'s>(&'s self, state: &'s State) -> Box<dyn Iterator<Item = &'s Arc<Task>> + 's> {
+        match (&self.services, &self.nodes) {
+            (Some(services), _) => {
+                Box::new(services.iter().flat_map(|service| state.service_tasks(service)))
+            }
+            (None, Some(nodes)) => Box::new(nodes.iter().flat_map(|node| state.node_tasks(node))),
+            (None, None) => Box::new(state.tasks().values()),
+        }
+    }
+
+    fn admits(&self, state: &State, task: &Task) -> bool {
+        let node =
+            |nodes: &BTreeSet<NodeId>| task.node.as_ref().is_some_and(|node| nodes.contains(node));
+        self.nodes.as_ref().is_none_or(node)
+            && self.filters.prefix("id", task.id.as_str())
+            && self.filters.exact("desired-state", task.desired.as_str())
+            && self.filters.labels("label", &task.service_annotations.labels)
+            && services::runtime_matches(&task.spec, self.filters)
+            && (!self.filters.contains("name") || self.filters.prefix("name", &task.name()))
+            && (!self.up_to_date || is_up_to_date(state, task))
+    }
+}
+
+/// Tells whether a task is as its service wants it now.
+fn is_up_to_date(state: &State, task: &Task) -> bool {
+    let Some(service) = task.service.as_ref().and_then(|id| state.services().get(id)) else {
+        return false;
+    };
+    task.spec_version == service.spec_version || task.spec == service.spec.task
 }

@@ -31,12 +31,10 @@ pub fn service_spec(
 ) -> Result<core::ServiceSpec, ApiError> {
     let mut spec = spec.clone();
     gate::apply(&mut spec, api_version);
-    let named = if spec.task_template.networks.is_empty() {
-        &spec.networks
-    } else {
-        &spec.task_template.networks
-    };
-    let networks = named.iter().map(|entry| network(entry, state)).collect::<Result<_, _>>()?;
+    let networks = named_networks(&spec)
+        .iter()
+        .map(|entry| network(entry, state))
+        .collect::<Result<_, _>>()?;
     let task = task_spec(&spec, networks)?;
     Ok(core::ServiceSpec {
         annotations: Annotations { name: spec.name.clone(), labels: spec.labels.clone() },
@@ -46,6 +44,17 @@ pub fn service_spec(
         endpoint: spec.endpoint_spec.as_ref().map(endpoint_spec).transpose()?,
         mode: mode(&spec.mode)?,
     })
+}
+
+/// Returns the networks as they are named, for older clients those named beside the template.
+fn named_networks(spec: &wire::ServiceSpec) -> &[wire::NetworkAttachmentConfig] {
+    let named = &spec.task_template.networks;
+    if named.is_empty() { &spec.networks } else { named }
+}
+
+/// Returns what a spec names its networks by.
+pub(crate) fn network_targets(spec: &wire::ServiceSpec) -> impl Iterator<Item = &str> {
+    named_networks(spec).iter().map(|network| network.target.as_str())
 }
 
 /// Resolves a network by id, name or start of an id, in this order.
