@@ -32,12 +32,24 @@ pub struct Skep {
     engine_pid: u32,
     engine_host: String,
     docker: Docker,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
     daemon: Option<Daemon>,
 }
 
 impl Skep {
     /// Starts a daemon beside `engine`; `name` tells several of one test apart.
     pub fn start(engine: &Engine, name: &str) -> Result<Self> {
+        Self::start_with(engine, name, &[], &[])
+    }
+
+    /// As [`Skep::start`], with more flags and environment.
+    pub fn start_with(
+        engine: &Engine,
+        name: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = engine.folder().join(name);
         std::fs::create_dir_all(&folder)?;
         let mut skep = Self {
@@ -46,6 +58,11 @@ impl Skep {
             engine_host: engine.docker().host().to_owned(),
             docker: Docker::new(&folder.join("skep.sock"), &folder),
             folder,
+            flags: flags.iter().map(ToString::to_string).collect(),
+            environment: environment
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
             daemon: None,
         };
         skep.launch()?;
@@ -63,7 +80,8 @@ impl Skep {
         command.args(["--host", self.docker.host(), "--engine", &self.engine_host]);
         command.arg("--data-dir").arg(self.folder.join("data"));
         command.args(["--log-level", "debug", "--log-format", "text"]);
-        command.env_remove("NOTIFY_SOCKET");
+        command.args(&self.flags);
+        command.env_remove("NOTIFY_SOCKET").envs(self.environment.iter().cloned());
         self.daemon = Some(Daemon::start(&self.name, &mut command, &self.log_path())?);
         Ok(())
     }
