@@ -1,6 +1,7 @@
 //! What the API's routes need of the cluster behind them. Implemented by the manager; tests give a fake.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +26,14 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Backend: Send + Sync + 'static {
     /// Returns a state at least as new as every write acknowledged before the call.
     async fn read(&self) -> Result<Arc<State>, BackendError>;
+
+    /// Returns the first state newer than the one at `index`, or says `Timeout` once `limit` has passed.
+    ///
+    /// Callers look again at the whole state, so a backend may answer late but never too early.
+    async fn changed(&self, index: u64, limit: Duration) -> Result<Arc<State>, BackendError> {
+        let _ = (index, limit);
+        Err(BackendError::Timeout)
+    }
 
     /// Puts a command through consensus; returns when it is applied here.
     async fn propose(&self, command: Command) -> Result<Applied, BackendError>;

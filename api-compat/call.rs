@@ -111,6 +111,14 @@ impl Call {
         answer.map_err(|error| ApiError::from_backend(error, &backend.membership()))
     }
 
+    /// Reads the filters without a judgement on their keys.
+    ///
+    /// # Errors
+    /// Fails on junk.
+    pub fn any_filters(&self) -> Result<Filters, ApiError> {
+        Filters::parse(self.query.get("filters"))
+    }
+
     /// Changes the address that `pass` sends on: path without version, and the parameters as they are now.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use skep_core::model::Kind;
 use skep_core::state::Rejected;
+use skep_core::state::query::LookupError;
 
 use crate::backend::{BackendError, Membership};
 
@@ -120,6 +121,14 @@ impl ApiError {
     /// Says that several objects of a kind answer to a reference.
     pub fn ambiguous(kind: Kind, reference: &str, matches: usize) -> Self {
         Self::bad_request(format!("{kind} {reference} is ambiguous ({matches} matches found)"))
+    }
+
+    /// Says why a reference names no object.
+    pub fn lookup(kind: Kind, reference: &str, error: LookupError) -> Self {
+        match error {
+            LookupError::NotFound => Self::no_such(kind, reference),
+            LookupError::Ambiguous(matches) => Self::ambiguous(kind, reference, matches),
+        }
     }
 
     /// Answers for a backend that could not; `membership` tells why a node is no manager.

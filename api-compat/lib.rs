@@ -2,16 +2,23 @@
 
 pub mod backend;
 pub mod call;
+pub mod configs;
 pub mod convert;
 pub mod error;
+pub mod events;
 pub mod filters;
 pub mod json;
 mod logs;
+pub mod networks;
+pub mod nodes;
 pub mod query;
 pub mod reply;
 pub mod route;
 pub mod router;
+pub mod secrets;
 pub mod services;
+pub mod swarm;
+pub mod system;
 pub mod tasks;
 pub mod validate;
 pub mod wire;

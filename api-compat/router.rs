@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
-use crate::{services, tasks};
+use crate::{configs, events, networks, nodes, secrets, services, swarm, system, tasks};
 
 /// Answers one request, whatever it is. Requests that are not skep's go to the local engine as they are.
 pub async fn serve(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<Body> {
@@ -93,40 +93,40 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::TaskLogs(id) => tasks::logs(call, &id).await,
         Route::Engine => call.pass().await,
         Route::Unknown => Err(ApiError::not_found("page not found")),
-        Route::Ping
-        | Route::Info
-        | Route::Version
-        | Route::Events
-        | Route::ContainerList
-        | Route::VolumeCreate
-        | Route::VolumeUpdate
-        | Route::NetworkList
-        | Route::NetworkCreate
-        | Route::NetworkPrune
-        | Route::NetworkInspect(_)
-        | Route::NetworkRemove(_)
-        | Route::NetworkConnect(_)
-        | Route::NetworkDisconnect(_)
-        | Route::SwarmInspect
-        | Route::SwarmInit
-        | Route::SwarmJoin
-        | Route::SwarmLeave
-        | Route::SwarmUpdate
-        | Route::SwarmUnlockKey
-        | Route::SwarmUnlock
-        | Route::NodeList
-        | Route::NodeInspect(_)
-        | Route::NodeUpdate(_)
-        | Route::NodeRemove(_)
-        | Route::SecretList
-        | Route::SecretCreate
-        | Route::SecretInspect(_)
-        | Route::SecretUpdate(_)
-        | Route::SecretRemove(_)
-        | Route::ConfigList
-        | Route::ConfigCreate
-        | Route::ConfigInspect(_)
-        | Route::ConfigUpdate(_)
-        | Route::ConfigRemove(_) => Err(ApiError::unsupported("not served yet")),
+        Route::Ping => system::ping(&call),
+        Route::Info => system::info(call).await,
+        Route::Version => system::version(call).await,
+        Route::Events => events::stream(call).await,
+        Route::ContainerList => system::containers(call).await,
+        Route::VolumeCreate => system::create_volume(call).await,
+        Route::VolumeUpdate => system::update_volume(),
+        Route::NetworkList => networks::list(call).await,
+        Route::NetworkCreate => networks::create(call).await,
+        Route::NetworkPrune => networks::prune(call).await,
+        Route::NetworkInspect(id) => networks::inspect(call, &id).await,
+        Route::NetworkRemove(id) => networks::remove(call, &id).await,
+        Route::NetworkConnect(id) => networks::attach(call, &id, "connect").await,
+        Route::NetworkDisconnect(id) => networks::attach(call, &id, "disconnect").await,
+        Route::SwarmInspect => swarm::inspect(call).await,
+        Route::SwarmInit => swarm::init(call).await,
+        Route::SwarmJoin => swarm::join(call).await,
+        Route::SwarmLeave => swarm::leave(call).await,
+        Route::SwarmUpdate => swarm::update(call).await,
+        Route::SwarmUnlockKey => swarm::unlock_key(call).await,
+        Route::SwarmUnlock => swarm::unlock(call).await,
+        Route::NodeList => nodes::list(call).await,
+        Route::NodeInspect(id) => nodes::inspect(call, &id).await,
+        Route::NodeUpdate(id) => nodes::update(call, &id).await,
+        Route::NodeRemove(id) => nodes::remove(call, &id).await,
+        Route::SecretList => secrets::list(call).await,
+        Route::SecretCreate => secrets::create(call).await,
+        Route::SecretInspect(id) => secrets::inspect(call, &id).await,
+        Route::SecretUpdate(id) => secrets::update(call, &id).await,
+        Route::SecretRemove(id) => secrets::remove(call, &id).await,
+        Route::ConfigList => configs::list(call).await,
+        Route::ConfigCreate => configs::create(call).await,
+        Route::ConfigInspect(id) => configs::inspect(call, &id).await,
+        Route::ConfigUpdate(id) => configs::update(call, &id).await,
+        Route::ConfigRemove(id) => configs::remove(call, &id).await,
     }
 }

@@ -1,7 +1,14 @@
 //! JSON exactly as the API writes it, one resource a file, and the pieces they share. Converts nothing.
 
+pub mod config;
 pub mod container;
+pub mod event;
+pub mod info;
+pub mod network;
+pub mod node;
+pub mod secret;
 pub mod service;
+pub mod swarm;
 pub mod task;
 pub mod time;
 

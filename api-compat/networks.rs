@@ -1,0 +1,379 @@
+//! `/networks`: the cluster's networks and the engine's in one view.
+//!
+//! Where a task of this node uses a cluster network, the engine has a local twin of it, marked by a label. Clients
+//! never see twins: lists leave them out, and an inspection of the network shows the twin's containers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use skep_core::command::Command;
+use skep_core::id::NetworkId;
+use skep_core::model::Kind;
+use skep_core::model::network::Network;
+use skep_core::state::State;
+
+use crate::backend::Membership;
+use crate::call::{Call, collect_json};
+use crate::convert::network::{services_to_wire, spec_from_wire, to_wire};
+use crate::error::{ApiError, Code, NOT_IN_SWARM};
+use crate::filters::Filters;
+use crate::json;
+use crate::query::Query;
+use crate::reply::{self, Reply};
+use crate::wire::network::{NetworkCreateRequest, NetworkCreated};
+
+/// Label of an engine's network that stands in for a cluster network; its value is the id.
+pub const TWIN_LABEL: &str = "skep.network.id";
+
+/// Longest wait for a new network's addresses. The network exists either way.
+const ALLOCATION_WAIT: Duration = Duration::from_secs(2);
+
+/// Names that the engine keeps for itself.
+const BUILT_IN: [&str; 4] = ["bridge", "default", "host", "none"];
+
+/// Returns the state where this node is a manager that can tell. Everywhere else only local networks are shown.
+async fn cluster(call: &Call) -> Option<Arc<State>> {
+    match call.backend.membership() {
+        Membership::Manager { .. } => call.backend.read().await.ok(),
+        Membership::Inactive
+        | Membership::Pending { .. }
+        | Membership::Worker { .. }
+        | Membership::Locked
+        | Membership::Failed { .. } => None,
+    }
+}
+
+fn visible(state: &State) -> impl Iterator<Item = &Arc<Network>> {
+    state.networks().values().filter(|network| !network.spec.predefined)
+}
+
+fn in_use(state: &State, network: &Network) -> bool {
+    let by_service = state.services().values().any(|service| {
+        service.spec.task.networks.iter().any(|attachment| attachment.target == network.id)
+    });
+    let joined = |task: &skep_core::model::task::Task| {
+        let here = task.networks.iter().any(|at| at.network.id == network.id);
+        here && !task.status.state.is_terminal()
+    };
+    by_service || state.tasks().values().any(|task| joined(task))
+}
+
+fn is_twin(network: &Value) -> bool {
+    network.get("Labels").and_then(|labels| labels.get(TWIN_LABEL)).is_some()
+}
+
+fn field<'a>(network: &'a Value, name: &str) -> &'a str {
+    network.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+/// Answers `GET /networks`: the cluster's networks, then the engine's.
+///
+/// # Errors
+/// Fails when the engine refuses the filters or cannot be reached.
+pub async fn list(call: Call) -> Reply {
+    let filters = call.any_filters()?;
+    let state = cluster(&call).await;
+    let response = call.pass().await?;
+    if response.status() != StatusCode::OK {
+        return Ok(response);
+    }
+    let local = collect_json(response).await?;
+    let mut all: Vec<Value> = Vec::new();
+    if let Some(state) = &state {
+        let shown = visible(state).filter(|network| listed(state, &filters, network));
+        all.extend(shown.map(|network| json!(to_wire(network))));
+    }
+    let local = local.as_array().cloned().unwrap_or_default();
+    all.extend(local.into_iter().filter(|network| !is_twin(network)));
+    Ok(reply::json(StatusCode::OK, &all))
+}
+
+/// Tells whether a cluster network passes the filters. As in Docker 28, names match as a whole and ids by prefix.
+fn listed(state: &State, filters: &Filters, network: &Network) -> bool {
+    let driver = network.spec.driver.as_ref().map_or("overlay", |driver| &driver.name);
+    filters.exact("driver", driver)
+        && filters.exact("name", &network.spec.annotations.name)
+        && filters.prefix("id", network.id.as_str())
+        && filters.labels("label", &network.spec.annotations.labels)
+        && filters.exact("scope", "swarm")
+        && filters.exact("type", "custom")
+        && filters.any("dangling", |value| {
+            let unused = !network.spec.ingress && !in_use(state, network);
+            unused == matches!(value, "1" | "true")
+        })
+}
+
+/// What a reference to a network means.
+enum Found {
+    /// A cluster network.
+    Cluster(Arc<Network>),
+    /// A network of the engine, by its id.
+    Local(String),
+}
+
+/// Finds a network by full id, name or beginning of the id, the engine's and the cluster's alike.
+async fn find(
+    call: &Call,
+    state: Option<&State>,
+    reference: &str,
+    scope: &str,
+) -> Result<Found, ApiError> {
+    let mut candidates: Vec<(String, String, Found)> = Vec::new();
+    if matches!(scope, "" | "swarm") {
+        for network in state.into_iter().flat_map(visible) {
+            let id = network.id.to_string();
+            let name = network.spec.annotations.name.clone();
+            candidates.push((id, name, Found::Cluster(network.clone())));
+        }
+    }
+    if scope != "swarm" {
+        let local = call.engine_json(&["networks"], &Query::default()).await?;
+        let local = local.as_ref().and_then(Value::as_array);
+        for network in local.into_iter().flatten() {
+            if is_twin(network) || !(scope.is_empty() || field(network, "Scope") == scope) {
+                continue;
+            }
+            let id = field(network, "Id").to_owned();
+            candidates.push((id.clone(), field(network, "Name").to_owned(), Found::Local(id)));
+        }
+    }
+    if let Some(at) = candidates.iter().position(|(id, _, _)| id == reference) {
+        return Ok(candidates.swap_remove(at).2);
+    }
+    let (named, rest): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|(_, name, _)| name == reference);
+    let (how, mut found) = if named.is_empty() {
+        ("ID prefix", rest.into_iter().filter(|(id, _, _)| id.starts_with(reference)).collect())
+    } else {
+        ("name", named)
+    };
+    match (found.len(), found.pop()) {
+        (1, Some((_, _, only))) => Ok(only),
+        (_, None) => Err(ApiError::no_such(Kind::Network, reference)),
+        (count, Some(_)) => Err(ApiError::bad_request(format!(
+            "{count} matches found based on {how}: network {reference} is ambiguous"
+        ))),
+    }
+}
+
+/// Returns the engine's twin of a cluster network in full, if this node has one.
+async fn twin(call: &Call, id: &NetworkId) -> Result<Option<Value>, ApiError> {
+    let mut filters = Filters::default();
+    filters.add("label", &format!("{TWIN_LABEL}={id}"));
+    let mut query = Query::default();
+    query.set("filters", filters.to_text());
+    let found = call.engine_json(&["networks"], &query).await?;
+    let Some(first) = found.as_ref().and_then(Value::as_array).and_then(|all| all.first()) else {
+        return Ok(None);
+    };
+    call.engine_json(&["networks", field(first, "Id")], &Query::default()).await
+}
+
+/// Answers `GET /networks/{id}`.
+///
+/// # Errors
+/// Fails if no or several networks match.
+pub async fn inspect(mut call: Call, reference: &str) -> Reply {
+    let verbose = call.query.strict_bool("verbose")?;
+    let scope = call.query.get("scope").to_owned();
+    let state = cluster(&call).await;
+    match find(&call, state.as_deref(), reference, &scope).await? {
+        Found::Local(id) => {
+            call.redirect(&["networks", &id])?;
+            call.pass().await
+        }
+        Found::Cluster(network) => {
+            let mut shown = to_wire(&network);
+            // A question for the cluster's view alone must not wait for the engine.
+            if scope != "swarm"
+                && let Ok(Some(twin)) = twin(&call, &network.id).await
+            {
+                shown.containers = Some(twin.get("Containers").cloned().unwrap_or(json!({})));
+                shown.labels.get_or_insert_default();
+            }
+            if let Some(state) = state.filter(|_| verbose) {
+                shown.services = Some(services_to_wire(&state, &network));
+            }
+            Ok(reply::json(StatusCode::OK, &shown))
+        }
+    }
+}
+
+/// Answers `POST /networks/create`: overlays are the cluster's, all else is the engine's.
+///
+/// # Errors
+/// Fails on names that are taken and on specs that cannot be.
+pub async fn create(mut call: Call) -> Reply {
+    let body = call.bytes().await?;
+    let request: NetworkCreateRequest = json::decode(&call.head.headers, &body)?;
+    let state = cluster(&call).await;
+    let taken = || ApiError::conflict(format!("network with name {} already exists", request.name));
+    let named = |network: &Arc<Network>| network.spec.annotations.name == request.name;
+    if state.as_deref().is_some_and(|state| visible(state).any(named)) {
+        return Err(taken());
+    }
+    if request.driver != "overlay" && request.scope != "swarm" {
+        call.restore(body);
+        return call.pass().await;
+    }
+    if request.name.is_empty() {
+        return Err(ApiError::bad_request("invalid name: name is empty"));
+    }
+    let local = call.engine_json(&["networks", &request.name], &Query::default()).await?;
+    if local.is_some_and(|network| field(&network, "Name") == request.name) {
+        return Err(taken());
+    }
+    if BUILT_IN.contains(&request.name.as_str()) {
+        let text = format!("{} is a pre-defined network and cannot be created", request.name);
+        return Err(ApiError::forbidden(text));
+    }
+    let Some(state) = state else { return Err(no_cluster(&call).await) };
+    let spec = spec_from_wire(request)?;
+    if let Some(other) = visible(&state).find(|network| spec.ingress && network.spec.ingress) {
+        let text = format!("ingress network ({}) is already present", other.id);
+        return Err(ApiError::rpc(Code::AlreadyExists, text));
+    }
+    let id = NetworkId::from_entropy(call.backend.entropy());
+    call.propose(Command::CreateNetwork { id: id.clone(), spec: Box::new(spec) }).await?;
+    await_allocation(&call, &id).await;
+    Ok(reply::json(StatusCode::CREATED, &NetworkCreated { id: id.to_string(), warning: "" }))
+}
+
+/// Says why this node cannot make cluster networks.
+async fn no_cluster(call: &Call) -> ApiError {
+    match call.backend.membership() {
+        Membership::Manager { .. } => match call.state().await {
+            Err(error) => error,
+            Ok(_) => ApiError::unavailable("the cluster is busy, try again"),
+        },
+        Membership::Inactive
+        | Membership::Pending { .. }
+        | Membership::Worker { .. }
+        | Membership::Locked
+        | Membership::Failed { .. } => ApiError::forbidden(NOT_IN_SWARM),
+    }
+}
+
+/// Waits until a network has its addresses, so that clients which inspect it at once see them.
+async fn await_allocation(call: &Call, id: &NetworkId) {
+    let deadline = call.backend.now().after(ALLOCATION_WAIT);
+    let Ok(mut state) = call.backend.read().await else { return };
+    while state.networks().get(id).is_some_and(|network| network.allocation.is_none()) {
+        let left = deadline.since(call.backend.now());
+        if left.is_zero() {
+            return;
+        }
+        match call.backend.changed(state.index(), left).await {
+            // A backend that answers with what is known already would make this loop spin.
+            Ok(newer) if newer.index() > state.index() => state = newer,
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Answers `DELETE /networks/{id}`.
+///
+/// # Errors
+/// Fails while it is in use.
+pub async fn remove(mut call: Call, reference: &str) -> Reply {
+    let state = cluster(&call).await;
+    match find(&call, state.as_deref(), reference, "").await? {
+        Found::Local(id) => {
+            call.redirect(&["networks", &id])?;
+            call.pass().await
+        }
+        Found::Cluster(network) => {
+            call.propose(Command::RemoveNetwork { id: network.id.clone() }).await?;
+            Ok(reply::empty(StatusCode::NO_CONTENT))
+        }
+    }
+}
+
+/// Answers `POST /networks/{id}/connect` and `disconnect`, by the twin's id for cluster networks.
+///
+/// # Errors
+/// Fails for networks that plain containers may not join, and where this node has no twin.
+pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
+    let state = cluster(&call).await;
+    let network = match find(&call, state.as_deref(), reference, "").await? {
+        Found::Local(id) => {
+            call.redirect(&["networks", &id, verb])?;
+            return call.pass().await;
+        }
+        Found::Cluster(network) => network,
+    };
+    let body = call.bytes().await?;
+    let fields: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let container = field(&fields, "Container");
+    let answer = call.ask_engine(&["containers", container, "json"], &Query::default()).await?;
+    if !container.is_empty() && answer.status() != StatusCode::OK {
+        return Ok(answer);
+    }
+    if !network.spec.attachable {
+        let name = &network.spec.annotations.name;
+        return Err(ApiError::internal(format!(
+            "Could not attach to network {reference}: rpc error: code = PermissionDenied desc = network {name} not manually attachable"
+        )));
+    }
+    let Some(twin) = twin(&call, &network.id).await? else {
+        return Err(ApiError::unavailable(format!(
+            "network {reference} is not in use on this node yet: run a task of a service on it here first"
+        )));
+    };
+    call.restore(body);
+    call.redirect(&["networks", field(&twin, "Id"), verb])?;
+    call.pass().await
+}
+
+/// Answers `POST /networks/prune`. Twins are skep's to remove; unused cluster networks go where there is a manager.
+///
+/// # Errors
+/// Fails when the engine refuses the filters or cannot be reached.
+pub async fn prune(mut call: Call) -> Reply {
+    let filters = call.any_filters()?;
+    let state = cluster(&call).await;
+    let backend = call.backend.clone();
+    let mut for_engine = filters.clone();
+    for_engine.add("label!", TWIN_LABEL);
+    call.query.set("filters", for_engine.to_text());
+    call.redirect(&["networks", "prune"])?;
+    let response = call.pass().await?;
+    let Some(state) = state.filter(|_| response.status() == StatusCode::OK) else {
+        return Ok(response);
+    };
+    let mut value = collect_json(response).await?;
+    let mut removed = Vec::new();
+    for network in visible(&state) {
+        // A date in `until` is the engine's to read, so with one given nothing of the cluster is touched.
+        if network.spec.ingress
+            || filters.contains("until")
+            || in_use(&state, network)
+            || !filters.labels("label", &network.spec.annotations.labels)
+            || unwanted(&filters, network)
+        {
+            continue;
+        }
+        let command = Command::RemoveNetwork { id: network.id.clone() };
+        if backend.propose(command).await.is_ok() {
+            removed.push(Value::String(network.spec.annotations.name.clone()));
+        }
+    }
+    if let Some(fields) = value.as_object_mut().filter(|_| !removed.is_empty()) {
+        let deleted = fields.entry("NetworksDeleted").or_insert(Value::Null);
+        let mut all = deleted.as_array().cloned().unwrap_or_default();
+        all.extend(removed);
+        *deleted = Value::Array(all);
+    }
+    Ok(reply::json(StatusCode::OK, &value))
+}
+
+/// Tells whether a network has a label that `label!` keeps from pruning.
+fn unwanted(filters: &Filters, network: &Network) -> bool {
+    filters.get("label!").any(|value| {
+        let mut one = Filters::default();
+        one.add("label", value);
+        one.labels("label", &network.spec.annotations.labels)
+    })
+}

@@ -1,0 +1,46 @@
+//! Configs on the wire.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use skep_core::model::Labels;
+
+use super::{Driver, Meta, is_zero};
+use crate::json::base64_bytes;
+
+/// A config.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Config {
+    /// Its id.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Version and times.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// What the user gave.
+    pub spec: ConfigSpec,
+}
+
+/// User-given parts of a config.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConfigSpec {
+    /// The name.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub name: String,
+    /// User labels.
+    pub labels: Labels,
+    /// The payload.
+    #[serde(skip_serializing_if = "is_zero", with = "base64_bytes")]
+    pub data: Vec<u8>,
+    /// Template engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub templating: Option<Driver>,
+}
+
+impl fmt::Debug for ConfigSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSpec").field("name", &self.name).finish_non_exhaustive()
+    }
+}
