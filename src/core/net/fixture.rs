@@ -1,0 +1,118 @@
+//! States for the tests of this module, built from names. Knows nothing of commands.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
+use crate::model::Annotations;
+use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
+use crate::model::service::{NetworkAttachment, Service, ServiceSpec, TaskSpec};
+use crate::model::task::{Task, TaskNetwork, TaskState};
+use crate::state::State;
+
+/// The parts of a state, in the form it is stored in.
+#[derive(Default, Serialize)]
+pub struct World {
+    services: Vec<Service>,
+    tasks: Vec<Task>,
+    networks: Vec<Network>,
+}
+
+/// Parses an address.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("the test writes a valid address")
+}
+
+impl World {
+    pub fn node(number: u64) -> NodeId {
+        NodeId::from_seed(9, number)
+    }
+
+    fn network_named(&self, name: &str) -> &Network {
+        let mut networks = self.networks.iter();
+        networks
+            .find(|network| network.spec.annotations.name == name)
+            .expect("the test made the network first")
+    }
+
+    /// Adds a network with a gateway (the first address) on node 1.
+    pub fn network(&mut self, name: &str, subnet: &str) -> &mut Network {
+        let mut network = Network {
+            id: NetworkId::from_seed(1, self.networks.len() as u64),
+            ..Network::default()
+        };
+        network.spec.annotations.name = name.to_owned();
+        let config = IpamConfig { subnet: subnet.to_owned(), ..IpamConfig::default() };
+        network.allocation = Some(NetworkAllocation {
+            ipam: IpamOptions { configs: vec![config], ..IpamOptions::default() },
+            ..NetworkAllocation::default()
+        });
+        if let Ok(subnet) = subnet.parse::<super::cidr::Cidr>() {
+            network.gateways.insert(Self::node(1), subnet.first_usable());
+        }
+        self.networks.push(network);
+        self.networks.last_mut().expect("one was pushed")
+    }
+
+    /// Adds a service; an attachment is written `network` or `network=alias`.
+    pub fn service(&mut self, name: &str, networks: &[&str]) -> &mut Service {
+        let attachments = networks.iter().map(|text| {
+            let (network, alias) = text.split_once('=').unwrap_or((text, ""));
+            NetworkAttachment {
+                target: self.network_named(network).id.clone(),
+                aliases: aliases(alias),
+                ..NetworkAttachment::default()
+            }
+        });
+        let task = TaskSpec { networks: attachments.collect(), ..TaskSpec::default() };
+        let spec = ServiceSpec {
+            annotations: Annotations { name: name.to_owned(), ..Annotations::default() },
+            task: Arc::new(task),
+            ..ServiceSpec::default()
+        };
+        let id = ServiceId::from_seed(2, self.services.len() as u64);
+        self.services.push(Service { id, spec: Arc::new(spec), ..Service::default() });
+        self.services.last_mut().expect("one was pushed")
+    }
+
+    /// Adds a running task; an attachment's network is written `network` or `network=alias`.
+    pub fn task(&mut self, service: &str, networks: &[(&str, &str)]) -> &mut Task {
+        let service = self
+            .services
+            .iter()
+            .find(|other| other.spec.annotations.name == service)
+            .expect("the test made the service first");
+        let attached = networks.iter().map(|(text, addr)| {
+            let (network, alias) = text.split_once('=').unwrap_or((text, ""));
+            TaskNetwork {
+                network: Arc::new(self.network_named(network).clone()),
+                addresses: vec![(ip(addr), 24)],
+                aliases: aliases(alias),
+            }
+        });
+        let mut task = Task {
+            id: TaskId::from_seed(3, self.tasks.len() as u64),
+            service: Some(service.id.clone()),
+            service_annotations: Arc::new(service.spec.annotations.clone()),
+            node: Some(Self::node(1)),
+            desired: TaskState::Running,
+            networks: attached.collect(),
+            ..Task::default()
+        };
+        task.status.state = TaskState::Running;
+        self.tasks.push(task);
+        self.tasks.last_mut().expect("one was pushed")
+    }
+
+    /// Makes the state as a snapshot of these objects would.
+    pub fn state(&self) -> State {
+        let bytes = rmp_serde::to_vec_named(self).expect("objects encode");
+        rmp_serde::from_slice(&bytes).expect("a state decodes from its objects")
+    }
+}
+
+fn aliases(alias: &str) -> Vec<String> {
+    if alias.is_empty() { Vec::new() } else { vec![alias.to_owned()] }
+}
