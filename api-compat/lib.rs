@@ -6,6 +6,8 @@ pub mod configs;
 pub mod convert;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod filters;
 pub mod json;
 mod logs;

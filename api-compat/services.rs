@@ -1,6 +1,8 @@
 //! `/services`: lists, shows, makes, changes and removes services. Their output is in `logs`.
 
 mod names;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

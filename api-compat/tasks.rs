@@ -1,5 +1,8 @@
 //! `/tasks`: lists and shows tasks. Their output is in `logs`.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

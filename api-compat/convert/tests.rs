@@ -100,7 +100,7 @@ fn full() -> Value {
         },
         "Mode": {"Replicated": {"Replicas": 0}},
         "UpdateConfig": {"Parallelism": 3, "Delay": 90_000_000_000_i64, "FailureAction": "continue",
-                         "Monitor": 4_000_000_000_i64, "MaxFailureRatio": 0.5, "Order": "start-first"},
+                         "Monitor": 4_000_000_000_i64, "MaxFailureRatio": 0.1, "Order": "start-first"},
         "RollbackConfig": {"Parallelism": 5, "FailureAction": "pause", "MaxFailureRatio": 0, "Order": "stop-first"},
         "EndpointSpec": {"Mode": "vip", "Ports": [
             {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 18651, "PublishMode": "ingress"},

@@ -8,14 +8,13 @@ use super::container::ContainerSpec;
 use super::time::Time;
 use super::{Driver, Version, is_zero};
 
-/// Writes a ratio as Go does: whole numbers without a fraction.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+/// Writes a ratio as Go does: as few digits as tell it, whole numbers without a fraction.
 fn ratio<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.fract() == 0.0 && value.abs() < 1e6 {
-        #[expect(clippy::cast_possible_truncation, reason = "whole and small")]
-        return serializer.serialize_i64(*value as i64);
+    let text = value.to_string();
+    if let Ok(whole) = text.parse::<i64>() {
+        return serializer.serialize_i64(whole);
     }
-    serializer.serialize_f32(*value)
+    serializer.serialize_f64(text.parse().unwrap_or_else(|_| f64::from(*value)))
 }
 
 /// A service.
