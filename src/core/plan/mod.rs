@@ -1,9 +1,28 @@
 //! Decides what to do next: runs the planners in order, each on the state as the ones before it would leave it.
 
+mod allocator;
+mod draft;
+mod enforcer;
+mod global;
+mod jobs;
+mod nodes;
+mod reaper;
+mod replicated;
+mod restart;
+mod scheduler;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod update;
+
 use crate::command::Change;
 use crate::id::{ServiceId, TaskId};
 use crate::state::State;
 use crate::time::Timestamp;
+use draft::Draft;
+
+pub use scheduler::constraint;
+pub use update::is_dirty;
 
 /// What to do, when to look again, and why something asked for was not done.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,8 +46,39 @@ pub struct Reason {
     pub text: String,
 }
 
+/// The planners in the order they run.
+const PLANNERS: [fn(&mut Draft); 11] = [
+    nodes::plan,
+    enforcer::plan,
+    restart::plan,
+    replicated::plan,
+    global::plan,
+    jobs::plan,
+    update::plan,
+    allocator::plan,
+    scheduler::plan,
+    allocator::gateways::plan,
+    reaper::plan,
+];
+
+/// Rounds until a plan is taken to be going in circles. One round does the work and one finds nothing left to do;
+/// a few more are needed where a late planner's change is an early planner's cause.
+const ROUNDS_MAX: usize = 12;
+
 /// Plans from the whole state at time `now`.
+///
+/// # Panics
+/// When a planner relies on something that does not hold; the caller drops the plan and reports it.
 pub fn plan(state: &State, now: Timestamp) -> Plan {
-    let _ = (state, now);
-    Plan::default()
+    let mut draft = Draft::new(state, now);
+    for _ in 0..ROUNDS_MAX {
+        let before = draft.begin_round();
+        for planner in PLANNERS {
+            planner(&mut draft);
+        }
+        if draft.changes_len() == before {
+            return draft.finish();
+        }
+    }
+    panic!("the planners do not settle: {:?}", draft.finish().changes);
 }

@@ -1,0 +1,59 @@
+//! Picks addresses in the order of their numbers, after the last one given, so that one set free is not given again at once.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::id::NetworkId;
+use crate::model::network::IpamConfig;
+use crate::net::cidr::Cidr;
+use crate::plan::draft::Draft;
+
+/// Returns the next free address of a network and the prefix length of its subnet; absent when there is none.
+/// The caller takes it by putting it into the state and then calls [`took`].
+pub(super) fn next_free(draft: &Draft, network: &NetworkId) -> Option<(IpAddr, u8)> {
+    let found = draft.state.networks().get(network)?;
+    let last = draft.cursors.get(network).copied().or(found.last_address);
+    let allocation = found.allocation.as_ref()?;
+    // An address of the older family serves every client.
+    let of_family = |v4: bool| {
+        allocation.ipam.configs.iter().filter_map(move |config| {
+            let subnet: Cidr = config.subnet.parse().ok()?;
+            (subnet.is_ipv4() == v4).then_some((config, subnet))
+        })
+    };
+    of_family(true).chain(of_family(false)).find_map(|(config, subnet)| {
+        let addr = next_in(draft, network, config, subnet, last)?;
+        Some((addr, subnet.prefix()))
+    })
+}
+
+/// Notes that an address was given out.
+pub(super) fn took(draft: &mut Draft, network: &NetworkId, addr: IpAddr) {
+    draft.cursors.insert(network.clone(), addr);
+}
+
+fn next_in(
+    draft: &Draft,
+    network: &NetworkId,
+    config: &IpamConfig,
+    subnet: Cidr,
+    last: Option<IpAddr>,
+) -> Option<IpAddr> {
+    let range = config.range.parse::<Cidr>().ok().filter(|range| subnet.contains_subnet(*range));
+    let range = range.unwrap_or(subnet);
+    let mut reserved: BTreeSet<IpAddr> =
+        config.reserved.values().filter_map(|addr| addr.parse().ok()).collect();
+    reserved.extend(config.gateway.parse::<IpAddr>());
+    let lowest = subnet.first_usable();
+    let highest = subnet.last_usable();
+    let free = |addr: &IpAddr| {
+        (lowest..=highest).contains(addr)
+            && !reserved.contains(addr)
+            && !draft.state.address_in_use(network, *addr)
+    };
+    let after = last.and_then(|last| range.index_of(last)).map_or(0, |index| index + 1);
+    let end = range.last_index();
+    // Every address passed over is taken, so this ends after as many steps as there are taken addresses.
+    let later = (after..=end).filter_map(|index| range.nth(index)).find(free);
+    later.or_else(|| (0..after.min(end + 1)).filter_map(|index| range.nth(index)).find(free))
+}

@@ -1,0 +1,161 @@
+//! Gives each overlay network its subnets, their gateways and a VXLAN id.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::is_overlay;
+use crate::command::{Change, NetworkPatch};
+use crate::model::Driver;
+use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
+use crate::net::cidr::Cidr;
+use crate::plan::draft::Draft;
+
+/// The first VXLAN id, and the last there is.
+const VNI_MIN: u32 = 4096;
+const VNI_MAX: u32 = (1 << 24) - 1;
+
+/// Option that lists a network's VXLAN ids.
+const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+
+/// Pool and prefix length of a cluster that has set none.
+const POOL_DEFAULT: &str = "10.0.0.0/8";
+const SUBNET_SIZE_DEFAULT: u8 = 24;
+
+pub(super) fn plan(draft: &mut Draft) {
+    let unallocated = |network: &&Arc<Network>| network.allocation.is_none() && is_overlay(network);
+    let mut networks: Vec<_> =
+        draft.state.networks().values().filter(unallocated).cloned().collect();
+    networks.sort_by_key(|network| {
+        (network.meta.created_at, network.meta.version, !network.spec.ingress, network.id.clone())
+    });
+    for network in networks {
+        match allocate(draft, &network) {
+            Ok(allocation) => {
+                let id = network.id.clone();
+                let patch =
+                    NetworkPatch { id, allocation: Some(allocation), ..NetworkPatch::default() };
+                draft.push(Change::PatchNetwork(Box::new(patch)));
+            }
+            Err(why) => {
+                let name = &network.spec.annotations.name;
+                draft.explain(None, None, format!("network {name}: {why}"));
+            }
+        }
+    }
+}
+
+fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, String> {
+    let mut taken = taken_subnets(draft, network);
+    let asked = network.spec.ipam.clone().unwrap_or_default();
+    let mut configs = Vec::new();
+    let mut wanted = asked.configs;
+    if wanted.is_empty() {
+        wanted.push(IpamConfig::default());
+    }
+    for config in wanted {
+        let subnet = if config.subnet.is_empty() {
+            subnet_from_pools(draft, &taken).ok_or("no subnet is left in the address pools")?
+        } else {
+            let text = &config.subnet;
+            text.parse().map_err(|_| format!("invalid subnet {text}"))?
+        };
+        if taken.iter().any(|other| other.overlaps(subnet)) {
+            return Err(format!("subnet {subnet} overlaps with another network"));
+        }
+        taken.push(subnet);
+        configs.push(fill(config, subnet));
+    }
+    let vnis = pick_vnis(draft, network, configs.len()).ok_or("no VXLAN id is left")?;
+    let driver = Driver { name: "overlay".to_owned(), options: options(network, &vnis) };
+    let ipam_driver = match asked.driver.name.as_str() {
+        "" => "default".to_owned(),
+        name => name.to_owned(),
+    };
+    let ipam = IpamOptions {
+        driver: Driver { name: ipam_driver, options: asked.driver.options },
+        configs,
+    };
+    Ok(NetworkAllocation { driver, vni: vnis.first().copied().unwrap_or(0), ipam })
+}
+
+/// Fills in what the user left open of one subnet: the gateway is its first address.
+fn fill(config: IpamConfig, subnet: Cidr) -> IpamConfig {
+    let gateway = match config.gateway.parse::<IpAddr>() {
+        Ok(_) => config.gateway,
+        Err(_) => subnet.first_usable().to_string(),
+    };
+    IpamConfig { subnet: subnet.to_string(), gateway, ..config }
+}
+
+/// Returns the subnets of all other networks, and those that networks not allocated yet insist on.
+fn taken_subnets(draft: &Draft, network: &Network) -> Vec<Cidr> {
+    let mut taken = Vec::new();
+    for other in draft.state.networks().values().filter(|other| other.id != network.id) {
+        let allocated = other.allocation.as_ref().map(|allocation| &allocation.ipam);
+        let asked = other.spec.ipam.as_ref().filter(|_| is_overlay(other));
+        for ipam in [allocated, asked].into_iter().flatten() {
+            taken.extend(ipam.configs.iter().filter_map(|c| c.subnet.parse::<Cidr>().ok()));
+        }
+    }
+    taken
+}
+
+/// Returns the first subnet of the pools that nothing overlaps.
+fn subnet_from_pools(draft: &Draft, taken: &[Cidr]) -> Option<Cidr> {
+    let cluster = draft.state.cluster();
+    let mut pools: Vec<Cidr> = cluster
+        .iter()
+        .flat_map(|cluster| &cluster.address_pools)
+        .filter_map(|pool| pool.parse().ok())
+        .collect();
+    if pools.is_empty() {
+        pools.extend(POOL_DEFAULT.parse::<Cidr>());
+    }
+    let size = cluster.map_or(0, |cluster| cluster.subnet_size);
+    let size = u8::try_from(size).ok().filter(|size| *size > 0).unwrap_or(SUBNET_SIZE_DEFAULT);
+    pools.into_iter().find_map(|pool| first_free(pool, size.max(pool.prefix()), taken))
+}
+
+fn first_free(pool: Cidr, prefix: u8, taken: &[Cidr]) -> Option<Cidr> {
+    let mut index = 0;
+    loop {
+        let subnet = pool.subnet(prefix, index)?;
+        let Some(other) = taken.iter().find(|other| other.overlaps(subnet)) else {
+            return Some(subnet);
+        };
+        // Jump over a large neighbour in one step.
+        let host_bits = if subnet.is_ipv4() { 32 } else { 128 } - u32::from(other.prefix());
+        let own_bits = if subnet.is_ipv4() { 32 } else { 128 } - u32::from(prefix);
+        let step = 1_u128.checked_shl(host_bits.saturating_sub(own_bits))?;
+        index = (index / step).checked_add(1)?.checked_mul(step)?;
+    }
+}
+
+fn listed_vnis(options: &std::collections::BTreeMap<String, String>) -> Vec<u32> {
+    let list = options.get(VNI_OPTION).map_or("", String::as_str);
+    list.split(',').filter_map(|vni| vni.trim().parse().ok()).collect()
+}
+
+/// Returns a VXLAN id for each subnet: those the user named, if nothing else has them, else the lowest that are free.
+fn pick_vnis(draft: &Draft, network: &Network, count: usize) -> Option<Vec<u32>> {
+    let others = draft.state.networks().values().filter(|other| other.id != network.id);
+    let allocations = others.filter_map(|other| other.allocation.as_ref());
+    let taken: BTreeSet<u32> = allocations
+        .flat_map(|it| listed_vnis(&it.driver.options).into_iter().chain([it.vni]))
+        .collect();
+    let named = network.spec.driver.as_ref().map(|it| listed_vnis(&it.options)).unwrap_or_default();
+    let usable = |vni: &u32| *vni > 0 && *vni <= VNI_MAX && !taken.contains(vni);
+    if named.len() == count && named.iter().all(usable) {
+        return Some(named);
+    }
+    let vnis: Vec<u32> = (VNI_MIN..=VNI_MAX).filter(usable).take(count).collect();
+    (vnis.len() == count).then_some(vnis)
+}
+
+fn options(network: &Network, vnis: &[u32]) -> std::collections::BTreeMap<String, String> {
+    let mut options = network.spec.driver.clone().unwrap_or_default().options;
+    let list: Vec<String> = vnis.iter().map(u32::to_string).collect();
+    options.insert(VNI_OPTION.to_owned(), list.join(","));
+    options
+}

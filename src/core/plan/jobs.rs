@@ -1,0 +1,78 @@
+//! Runs jobs: so many tasks to their end, a few at a time, or one on every node. A new iteration starts all over.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::global::plan_nodes;
+use super::slots::{Slots, is_settled, is_wanted, newest, slots_of};
+use crate::model::service::{Service, ServiceMode, Slot};
+use crate::model::task::{Task, TaskState};
+
+pub(super) fn plan(draft: &mut Draft) {
+    for service in draft.services() {
+        match service.spec.mode {
+            ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+                let slots = current_slots(draft, &service);
+                plan_replicated(draft, &service, &slots, max_concurrent, total_completions);
+            }
+            ServiceMode::GlobalJob => {
+                let slots = current_slots(draft, &service);
+                plan_nodes(draft, &service, &slots, is_done_or_active);
+            }
+            ServiceMode::Replicated { .. } | ServiceMode::Global => {}
+        }
+    }
+}
+
+/// Gives up what older iterations left running and returns the slots of the current one.
+fn current_slots(draft: &mut Draft, service: &Service) -> Slots {
+    let iteration = service.job.map(|job| job.iteration);
+    let mut slots = slots_of(&draft.state, &service.id);
+    let mut stale = Vec::new();
+    for tasks in slots.values_mut() {
+        let (current, older): (Vec<_>, Vec<_>) =
+            tasks.drain(..).partition(|task| task.job_iteration == iteration);
+        *tasks = current;
+        stale.extend(older.into_iter().filter(|task| !task.status.state.is_terminal()));
+    }
+    for task in stale {
+        draft.set_desired(&task, TaskState::Remove);
+    }
+    slots.retain(|_, tasks| !tasks.is_empty());
+    slots
+}
+
+fn plan_replicated(
+    draft: &mut Draft,
+    service: &Service,
+    slots: &Slots,
+    max_concurrent: u64,
+    total_completions: u64,
+) {
+    let active = slots.values().filter(|tasks| is_active(tasks)).count() as u64;
+    let settled: BTreeSet<&Slot> = slots
+        .iter()
+        .filter(|(_, tasks)| is_done_or_active(service, tasks))
+        .map(|(s, _)| s)
+        .collect();
+    let room = usize::try_from(max_concurrent.saturating_sub(active)).unwrap_or(usize::MAX);
+    let free: Vec<Slot> = (0..total_completions)
+        .map(Slot::Number)
+        .filter(|slot| !settled.contains(slot))
+        .take(room)
+        .collect();
+    for slot in free {
+        draft.create_task(&service.id, slot, TaskState::Complete, None);
+    }
+}
+
+fn is_active(tasks: &[Arc<Task>]) -> bool {
+    tasks.iter().any(|task| is_wanted(task) && task.status.state != TaskState::Complete)
+}
+
+fn is_done_or_active(service: &Service, tasks: &[Arc<Task>]) -> bool {
+    is_active(tasks)
+        || tasks.iter().any(|task| task.status.state == TaskState::Complete)
+        || newest(tasks).is_some_and(|task| is_settled(service, task))
+}

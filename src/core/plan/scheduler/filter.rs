@@ -1,0 +1,147 @@
+//! Named checks that a node must pass to get a task, each with its explanation (contract behaviour.md section 6).
+
+use super::constraint::Constraints;
+use super::{Candidate, host_ports};
+use crate::model::container::MountKind;
+use crate::model::node::{Availability, NodeState};
+use crate::model::service::Platform;
+use crate::model::task::Task;
+
+/// A task that looks for a node.
+pub(super) struct Wanted<'a> {
+    pub(super) task: &'a Task,
+    pub(super) constraints: Constraints,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn new(task: &'a Task) -> Self {
+        Self { task, constraints: Constraints::of(&task.spec) }
+    }
+}
+
+/// One check: how many nodes fail it is explained to the user.
+struct Filter {
+    passes: fn(&Wanted, &Candidate) -> bool,
+    explain: fn(usize) -> String,
+}
+
+/// The checks in the order they are made; the first that fails counts.
+const FILTERS: [Filter; 7] = [
+    Filter {
+        passes: is_ready,
+        explain: |nodes| match nodes {
+            1 => "1 node not available for new tasks".to_owned(),
+            nodes => format!("{nodes} nodes not available for new tasks"),
+        },
+    },
+    Filter {
+        passes: |wanted, node| node.free.fits(wanted.task),
+        explain: |nodes| format!("insufficient resources on {}", count(nodes)),
+    },
+    Filter { passes: has_plugins, explain: |nodes| format!("missing plugin on {}", count(nodes)) },
+    Filter {
+        passes: |wanted, node| wanted.constraints.match_node(&node.node),
+        explain: |nodes| format!("scheduling constraints not satisfied on {}", count(nodes)),
+    },
+    Filter {
+        passes: runs_platform,
+        explain: |nodes| format!("unsupported platform on {}", count(nodes)),
+    },
+    Filter {
+        passes: |wanted, node| host_ports(wanted.task).all(|port| !node.host_ports.contains(&port)),
+        explain: |nodes| format!("host-mode port already in use on {}", count(nodes)),
+    },
+    Filter {
+        passes: has_room,
+        // The missing letters are part of what clients know.
+        explain: |_| "max replicas per node limit exceed".to_owned(),
+    },
+];
+
+fn count(nodes: usize) -> String {
+    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
+}
+
+/// How many nodes failed each check.
+#[derive(Default)]
+pub(super) struct Failures([usize; FILTERS.len()]);
+
+impl Failures {
+    /// Runs the checks on one node and counts the first that fails.
+    pub(super) fn check(&mut self, wanted: &Wanted, node: &Candidate) -> bool {
+        let failed = FILTERS.iter().position(|filter| !(filter.passes)(wanted, node));
+        if let Some(failed) = failed {
+            self.0[failed] += 1;
+        }
+        failed.is_none()
+    }
+
+    /// Explains the failures, the most frequent first; empty if there were no nodes.
+    pub(super) fn explain(&self) -> String {
+        let mut failed: Vec<(usize, &Filter)> =
+            self.0.iter().copied().zip(&FILTERS).filter(|(nodes, _)| *nodes > 0).collect();
+        failed.sort_by_key(|(nodes, _)| std::cmp::Reverse(*nodes));
+        let texts: Vec<String> =
+            failed.into_iter().map(|(nodes, filter)| (filter.explain)(nodes)).collect();
+        texts.join("; ")
+    }
+}
+
+fn is_ready(_: &Wanted, node: &Candidate) -> bool {
+    node.node.status.state == NodeState::Ready
+        && node.node.spec.availability == Availability::Active
+}
+
+/// Volumes, networks and logs may need a plugin. A node that names no plugin of a type may be one that does not tell.
+fn has_plugins(wanted: &Wanted, node: &Candidate) -> bool {
+    let plugins = &node.node.description.plugins;
+    let has = |kind: &str, name: &str| {
+        let mut of_kind = plugins.iter().filter(|(plugin, _)| plugin == kind).peekable();
+        of_kind.peek().is_none()
+            || of_kind.any(|(_, plugin)| plugin.strip_suffix(":latest").unwrap_or(plugin) == name)
+    };
+    let mounts = wanted.task.spec.container().map_or(&[][..], |container| &container.mounts);
+    let volumes = mounts
+        .iter()
+        .filter(|mount| mount.kind == MountKind::Volume)
+        .filter_map(|mount| mount.volume.as_ref()?.driver.as_ref())
+        .map(|driver| driver.name.as_str())
+        .filter(|name| !name.is_empty() && *name != "local")
+        .all(|name| has("Volume", name));
+    let networks = wanted
+        .task
+        .networks
+        .iter()
+        .filter(|attachment| !attachment.network.spec.predefined)
+        .filter_map(|attachment| attachment.network.spec.driver.as_ref())
+        .map(|driver| driver.name.as_str())
+        .filter(|name| !name.is_empty() && *name != "overlay")
+        .all(|name| has("Network", name));
+    let log = wanted.task.spec.log_driver.as_ref().map_or("", |driver| driver.name.as_str());
+    volumes && networks && (log.is_empty() || log == "none" || has("Log", log))
+}
+
+fn runs_platform(wanted: &Wanted, node: &Candidate) -> bool {
+    let platforms = wanted.task.spec.placement.as_ref().map_or(&[][..], |it| &it.platforms);
+    let description = &node.node.description;
+    let matches = |platform: &Platform| {
+        (platform.os.is_empty() || platform.os == description.os)
+            && (platform.architecture.is_empty()
+                || architecture(&platform.architecture) == architecture(&description.architecture))
+    };
+    platforms.is_empty() || platforms.iter().any(matches)
+}
+
+/// Takes the kernel's names of architectures for those of images.
+fn architecture(name: &str) -> &str {
+    match name {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn has_room(wanted: &Wanted, node: &Candidate) -> bool {
+    let limit = wanted.task.spec.placement.as_ref().map_or(0, |placement| placement.max_replicas);
+    limit == 0 || node.active_of(wanted.task.service.as_ref()) < limit
+}

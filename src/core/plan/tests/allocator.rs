@@ -1,0 +1,198 @@
+//! Addresses and ports: who gets which, what is never given twice.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::world::{World, ingress_id, network_id, node_id};
+use crate::command::Command;
+use crate::model::network::{IpamConfig, IpamOptions, NetworkSpec};
+use crate::model::service::{
+    EndpointSpec, NetworkAttachment, PortConfig, ResolutionMode, ServiceMode, ServiceSpec, TaskSpec,
+};
+use crate::model::task::TaskState;
+use crate::model::{Annotations, Driver};
+
+const ONE: ServiceMode = ServiceMode::Replicated { replicas: 1 };
+
+fn network(world: &mut World, number: u64, edit: impl FnOnce(&mut NetworkSpec)) {
+    let annotations = Annotations { name: format!("net{number}"), ..Annotations::default() };
+    let mut spec = NetworkSpec { annotations, ..NetworkSpec::default() };
+    edit(&mut spec);
+    world.run(Command::CreateNetwork { id: network_id(number), spec: Box::new(spec) });
+}
+
+fn subnet(text: &str) -> Option<IpamOptions> {
+    let config = IpamConfig { subnet: text.to_owned(), ..IpamConfig::default() };
+    Some(IpamOptions { configs: vec![config], ..IpamOptions::default() })
+}
+
+fn join(task: &mut TaskSpec, number: u64) {
+    let target = network_id(number);
+    task.networks.push(NetworkAttachment { target, ..NetworkAttachment::default() });
+}
+
+fn publish(spec: &mut ServiceSpec, target: u16, published: u16) {
+    let port = PortConfig { target, published, ..PortConfig::default() };
+    spec.endpoint.get_or_insert_default().ports.push(port);
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("the test writes a valid address")
+}
+
+fn task_ip(world: &World, label: &str) -> String {
+    let task = world.task(label);
+    let addrs: Vec<String> = task
+        .networks
+        .iter()
+        .flat_map(|joined| joined.addresses.iter().map(|(addr, prefix)| format!("{addr}/{prefix}")))
+        .collect();
+    addrs.join(" ")
+}
+
+#[test]
+fn subnets_are_cut_in_order_around_those_asked_for() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |spec| spec.ipam = subnet("10.0.2.0/23"));
+    network(&mut world, 2, |_| {});
+    network(&mut world, 3, |_| {});
+    world.plan();
+    let show = |number| {
+        let network = world.state.networks().get(&number).expect("the network exists").clone();
+        let allocation = network.allocation.clone().expect("the network is allocated");
+        let config = allocation.ipam.configs[0].clone();
+        (config.subnet, config.gateway, allocation.vni)
+    };
+    let text = |subnet: &str, gateway: &str, vni| (subnet.to_owned(), gateway.to_owned(), vni);
+    assert_eq!(show(ingress_id()), text("10.0.0.0/24", "10.0.0.1", 4096));
+    let mut vnis: Vec<u32> = (1..=3).map(|number| show(network_id(number)).2).collect();
+    vnis.sort_unstable();
+    assert_eq!(vnis, [4097, 4098, 4099]);
+    assert_eq!(show(network_id(1)).0, "10.0.2.0/23");
+    let mut cut = [show(network_id(2)).0, show(network_id(3)).0];
+    cut.sort();
+    assert_eq!(cut, ["10.0.1.0/24", "10.0.4.0/24"]);
+    let options = &world.state.networks()[&ingress_id()].allocation.clone().expect("allocated");
+    let vni = options.driver.options.get("com.docker.network.driver.overlay.vxlanid_list");
+    assert_eq!(vni.map(String::as_str), Some("4096"));
+}
+
+#[test]
+fn a_service_gets_an_address_its_task_another_and_the_node_a_third() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |_| {});
+    let web = world.service("web", ONE, |spec, task| {
+        join(task, 1);
+        publish(spec, 80, 8080);
+    });
+    world.plan();
+    let endpoint = world.get(&web).endpoint.clone().expect("allocated");
+    let vips: Vec<String> = endpoint.virtual_ips.iter().map(|vip| vip.addr.to_string()).collect();
+    assert_eq!(vips, ["10.0.0.2", "10.0.1.2"]);
+    assert_eq!(endpoint.ports[0].published, 8080);
+    assert_eq!(task_ip(&world, "web.1a"), "10.0.0.3/24 10.0.1.3/24");
+    for (network, addr) in [(ingress_id(), "10.0.0.4"), (network_id(1), "10.0.1.4")] {
+        let gateways = &world.state.networks()[&network].gateways;
+        assert_eq!(gateways.get(&node_id(1)), Some(&ip(addr)));
+    }
+    let task = world.task("web.1a");
+    assert_eq!(task.endpoint.as_deref(), Some(&endpoint));
+}
+
+#[test]
+fn addresses_set_free_are_not_given_again_at_once() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |spec| spec.ipam = subnet("10.9.0.0/29"));
+    world.service("web", ONE, |_, task| join(task, 1));
+    world.settle();
+    // .1 is the gateway of the subnet, .2 the service, .3 the task, .4 the node.
+    assert_eq!(task_ip(&world, "web.1a"), "10.9.0.3/29");
+    let mut seen = Vec::new();
+    for letter in 'a'..'e' {
+        world.pass(Duration::from_secs(1));
+        world.report(&format!("web.1{letter}"), TaskState::Failed);
+        world.plan();
+        world.pass(Duration::from_secs(10));
+        world.settle();
+        let next = char::from(u8::try_from(letter).expect("ascii") + 1);
+        seen.push(task_ip(&world, &format!("web.1{next}")));
+    }
+    assert_eq!(seen, ["10.9.0.5/29", "10.9.0.6/29", "10.9.0.3/29", "10.9.0.5/29"]);
+}
+
+#[test]
+fn a_full_subnet_leaves_tasks_new_and_says_so() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |spec| spec.ipam = subnet("10.9.0.0/29"));
+    world.service("web", ServiceMode::Replicated { replicas: 9 }, |_, task| join(task, 1));
+    let plan = world.plan();
+    let new = world.state.tasks().values().filter(|it| it.status.state == TaskState::New).count();
+    // Six usable: gateway, service and four tasks; the node comes too late.
+    assert_eq!(new, 5, "{}", world.show());
+    let text = "no address is left on network net1";
+    assert_eq!(plan.reasons.iter().filter(|reason| reason.text == text).count(), 5);
+}
+
+#[test]
+fn round_robin_services_have_no_virtual_address() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |_| {});
+    let web = world.service("web", ONE, |spec, task| {
+        join(task, 1);
+        spec.endpoint =
+            Some(EndpointSpec { mode: ResolutionMode::DnsRoundRobin, ..EndpointSpec::default() });
+    });
+    world.plan();
+    assert_eq!(world.get(&web).endpoint.clone().expect("allocated").virtual_ips, []);
+    assert_eq!(task_ip(&world, "web.1a"), "10.0.1.2/24");
+}
+
+#[test]
+fn networks_of_the_nodes_have_no_addresses_here() {
+    let mut world = World::new(1);
+    let driver = Driver { name: "macvlan".to_owned(), ..Driver::default() };
+    network(&mut world, 1, |spec| spec.driver = Some(driver));
+    network(&mut world, 2, |spec| spec.predefined = true);
+    let web = world.service("web", ONE, |_, task| {
+        join(task, 1);
+        join(task, 2);
+    });
+    world.plan();
+    let task = world.task("web.1a");
+    assert_eq!(task.status.state, TaskState::Assigned);
+    assert_eq!(task.networks.len(), 2);
+    assert_eq!(task_ip(&world, "web.1a"), "");
+    assert_eq!(world.get(&web).endpoint.clone().expect("allocated").virtual_ips, []);
+    assert!(world.state.networks()[&network_id(1)].allocation.is_none());
+}
+
+#[test]
+fn automatic_ports_stick() {
+    let mut world = World::new(1);
+    let ports = |world: &World, id| {
+        let endpoint = world.get(id).endpoint.clone().expect("allocated");
+        endpoint.ports.iter().map(|port| port.published).collect::<Vec<_>>()
+    };
+    let web = world.service("web", ONE, |spec, _| publish(spec, 80, 0));
+    let other = world.service("other", ONE, |spec, _| publish(spec, 80, 0));
+    world.plan();
+    let (first, second) = (ports(&world, &web), ports(&world, &other));
+    assert_eq!([first.clone(), second.clone()].concat().len(), 2);
+    assert_ne!(first, second);
+    assert!(first[0] >= 30_000 && second[0] <= 30_001);
+    world.update(&other, |spec, _| publish(spec, 81, 0));
+    world.plan();
+    assert_eq!(ports(&world, &other), [second[0], 30_002]);
+    world.update(&other, |spec, _| publish(spec, 82, 30_003));
+    world.plan();
+    assert_eq!(ports(&world, &other), [second[0], 30_002, 30_003]);
+    assert_eq!(world.get(&other).spec.endpoint.clone().expect("given").ports[0].published, 0);
+}
+
+#[test]
+fn a_service_without_networks_is_allocated_all_the_same() {
+    let mut world = World::new(1);
+    let web = world.service("web", ONE, |_, _| {});
+    world.plan();
+    assert_eq!(world.get(&web).endpoint, Some(crate::model::service::Endpoint::default()));
+}

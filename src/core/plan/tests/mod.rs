@@ -1,0 +1,14 @@
+//! Tests of the planners, one file a planner.
+
+mod allocator;
+mod constraint;
+mod enforcer;
+mod global;
+mod jobs;
+mod properties;
+mod reaper;
+mod replicated;
+mod restart;
+mod scheduler;
+mod update;
+mod world;

@@ -1,0 +1,320 @@
+//! A small cluster for tests of planners: commands in, planned changes out as text. Plans nothing itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{AuthFrom, Change, Command, Proposal};
+use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
+use crate::model::Annotations;
+use crate::model::cluster::Cluster;
+use crate::model::network::{Network, NetworkSpec};
+use crate::model::node::{
+    Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
+};
+use crate::model::service::{Service, ServiceMode, ServiceSpec, Slot, TaskSpec};
+use crate::model::task::{Task, TaskState, TaskStatus};
+use crate::plan::{Plan, plan};
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// A cluster whose log and clock the test moves on.
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) now: Timestamp,
+    /// Tasks by the order they were made in, as `web.1a`, `web.1b`.
+    labels: BTreeMap<TaskId, String>,
+}
+
+pub(super) fn node_id(number: u64) -> NodeId {
+    NodeId::from_seed(1, number)
+}
+
+pub(super) fn network_id(number: u64) -> NetworkId {
+    NetworkId::from_seed(2, number)
+}
+
+pub(super) fn ingress_id() -> NetworkId {
+    network_id(1000)
+}
+
+fn named(name: &str) -> Annotations {
+    Annotations { name: name.to_owned(), ..Annotations::default() }
+}
+
+pub(super) fn node(number: u64) -> Node {
+    Node {
+        id: node_id(number),
+        spec: NodeSpec { role: Role::Manager, ..NodeSpec::default() },
+        role: Role::Manager,
+        description: NodeDescription {
+            hostname: format!("n{number}"),
+            architecture: "x86_64".to_owned(),
+            os: "linux".to_owned(),
+            nano_cpus: 4_000_000_000,
+            memory_bytes: 8 << 30,
+            ..NodeDescription::default()
+        },
+        status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
+        ..Node::default()
+    }
+}
+
+impl World {
+    /// Makes a cluster of so many ready nodes with an ingress network.
+    pub(super) fn new(nodes: u64) -> Self {
+        let ingress = Network {
+            id: ingress_id(),
+            spec: NetworkSpec {
+                annotations: named("ingress"),
+                ingress: true,
+                ..NetworkSpec::default()
+            },
+            ..Network::default()
+        };
+        let mut world = Self {
+            state: State::default(),
+            now: Timestamp::from_secs(1_000_000),
+            labels: BTreeMap::new(),
+        };
+        world.run(Command::CreateCluster {
+            cluster: Box::new(Cluster::default()),
+            node: Box::new(node(1)),
+            networks: vec![ingress],
+        });
+        for number in 2..=nodes {
+            let mut extra = node(number);
+            extra.meta.version = 1;
+            world.state.nodes.insert(extra.id.clone(), Arc::new(extra));
+        }
+        world.plan();
+        world
+    }
+
+    /// Carries out a command that must succeed.
+    pub(super) fn run(&mut self, command: Command) {
+        let index = self.state.index() + 1;
+        let result = self.state.apply(index, &Proposal { at: self.now, command });
+        result.expect("the test gives a valid command");
+    }
+
+    /// Makes a service from `spec`.
+    pub(super) fn service(
+        &mut self,
+        name: &str,
+        mode: ServiceMode,
+        edit: impl FnOnce(&mut ServiceSpec, &mut TaskSpec),
+    ) -> ServiceId {
+        let id = ServiceId::from_seed(3, self.state.index());
+        let mut spec = ServiceSpec { annotations: named(name), mode, ..ServiceSpec::default() };
+        let mut task = TaskSpec::default();
+        edit(&mut spec, &mut task);
+        spec.task = Arc::new(task);
+        self.run(Command::CreateService { id: id.clone(), spec: Box::new(spec) });
+        id
+    }
+
+    /// Changes a service's spec as a user would.
+    pub(super) fn update(
+        &mut self,
+        id: &ServiceId,
+        edit: impl FnOnce(&mut ServiceSpec, &mut TaskSpec),
+    ) {
+        let service = self.get(id);
+        let mut spec = ServiceSpec::clone(&service.spec);
+        let mut task = TaskSpec::clone(&spec.task);
+        edit(&mut spec, &mut task);
+        spec.task = Arc::new(task);
+        self.run(Command::UpdateService {
+            id: id.clone(),
+            version: service.meta.version,
+            spec: Box::new(spec),
+            rollback: false,
+            auth_from: AuthFrom::Spec,
+        });
+    }
+
+    pub(super) fn edit_node(&mut self, number: u64, edit: impl FnOnce(&mut NodeSpec)) {
+        let node = self.state.nodes().get(&node_id(number)).expect("the node exists").clone();
+        let mut spec = node.spec.clone();
+        edit(&mut spec);
+        self.run(Command::UpdateNode { id: node.id.clone(), version: node.meta.version, spec });
+    }
+
+    pub(super) fn availability(&mut self, number: u64, availability: Availability) {
+        self.edit_node(number, |spec| spec.availability = availability);
+    }
+
+    pub(super) fn node_state(&mut self, number: u64, state: NodeState) {
+        self.run(Command::ReportNode {
+            id: node_id(number),
+            description: None,
+            status: Some(NodeStatus { state, ..NodeStatus::default() }),
+            manager: None,
+        });
+    }
+
+    pub(super) fn get(&self, id: &ServiceId) -> Arc<Service> {
+        self.state.services().get(id).expect("the service exists").clone()
+    }
+
+    /// Plans, carries the plan out, checks that planning again finds nothing to do, and returns the plan.
+    pub(super) fn plan(&mut self) -> Plan {
+        let found = plan(&self.state, self.now);
+        if !found.changes.is_empty() {
+            let based_on = self.state.index();
+            self.run(Command::Plan { based_on, changes: found.changes.clone() });
+        }
+        let again = plan(&self.state, self.now);
+        assert_eq!(again.changes, [], "planning twice is planning once");
+        assert_eq!(again.wake_at, found.wake_at, "the same wake-up is asked for");
+        assert!(found.wake_at.is_none_or(|at| at > self.now), "a wake-up lies ahead");
+        self.label_tasks();
+        found
+    }
+
+    fn label_tasks(&mut self) {
+        let mut new: Vec<_> = self.state.tasks().values().cloned().collect();
+        new.sort_by_key(|task| (task.meta.created_at, task.slot.clone(), task.id.clone()));
+        for task in new {
+            if self.labels.contains_key(&task.id) {
+                continue;
+            }
+            let place = place(&task);
+            let count = self.labels.values().filter(|label| place_of(label) == place).count();
+            let letter = char::from(b'a' + u8::try_from(count).expect("tests make few tasks"));
+            self.labels.insert(task.id.clone(), format!("{place}{letter}"));
+        }
+    }
+
+    /// Plans and returns what tasks and services are told, one line each, without the way a new task goes to its node.
+    pub(super) fn step(&mut self) -> String {
+        let found = self.plan();
+        let mut lines: Vec<String> =
+            found.changes.iter().filter_map(|change| self.describe(change)).collect();
+        lines.sort();
+        lines.join("\n")
+    }
+
+    fn describe(&self, change: &Change) -> Option<String> {
+        let label = |id: &TaskId| self.labels.get(id).cloned().unwrap_or_else(|| id.to_string());
+        match change {
+            Change::CreateTask(new) => {
+                let held = if new.hold.is_some() { " held" } else { "" };
+                Some(format!("{} new {}{held}", label(&new.id), new.desired.as_str()))
+            }
+            Change::PatchTask(patch) => {
+                let desired = patch.desired.map(|state| format!("-> {}", state.as_str()));
+                let status = patch.status.as_ref();
+                let ended = status.filter(|status| status.state.is_terminal());
+                let ended = ended.map(|status| format!("is {}", status.state.as_str()));
+                let stuck = status.filter(|status| !status.error.is_empty());
+                let stuck = stuck.map(|status| format!("! {}", status.error));
+                desired.or(ended).or(stuck).map(|text| format!("{} {text}", label(&patch.id)))
+            }
+            Change::RemoveTask(id) => Some(format!("{} forgotten", label(id))),
+            Change::PatchService(patch) => {
+                let name = self.state.services().get(&patch.id).map(|it| it.spec.clone());
+                let name = name.map(|spec| spec.annotations.name.clone()).unwrap_or_default();
+                let message = patch.update_status.as_ref().map(|status| status.message.as_str());
+                let message = message.map(|text| self.without_ids(text));
+                message.map(|text| format!("{name}: {text}"))
+            }
+            Change::PatchNetwork(_) | Change::SetRole { .. } => None,
+        }
+    }
+
+    fn without_ids(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (id, label) in &self.labels {
+            text = text.replace(id.as_str(), label);
+        }
+        text
+    }
+
+    /// Lets a task's node report a state.
+    pub(super) fn report(&mut self, label: &str, state: TaskState) {
+        let task = self.task(label);
+        let status = TaskStatus { at: self.now, state, ..task.status.clone() };
+        let node = task.node.clone().expect("the task has a node");
+        self.run(Command::ReportTasks { node, statuses: vec![(task.id.clone(), status)] });
+    }
+
+    /// Lets every node bring its tasks as far as they should go, and plans after each step, until nothing moves.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..50 {
+            let mut moved = !self.plan().changes.is_empty();
+            let tasks: Vec<Arc<Task>> = self.state.tasks().values().cloned().collect();
+            for task in tasks {
+                let Some(state) = next_state(&task) else { continue };
+                let status = TaskStatus { at: self.now, state, ..task.status.clone() };
+                let node = task.node.clone().expect("the task has a node");
+                self.run(Command::ReportTasks { node, statuses: vec![(task.id.clone(), status)] });
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+        panic!("the world does not settle: {}", self.show());
+    }
+
+    pub(super) fn task(&self, label: &str) -> Arc<Task> {
+        let found = self.labels.iter().find(|(_, known)| *known == label);
+        let (id, _) = found.unwrap_or_else(|| panic!("no task {label} in {}", self.show()));
+        self.state.tasks().get(id).unwrap_or_else(|| panic!("{label} is forgotten")).clone()
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+
+    /// Lists all tasks with desired and actual state.
+    pub(super) fn show(&self) -> String {
+        let mut lines: Vec<String> = self
+            .state
+            .tasks()
+            .values()
+            .map(|task| {
+                let label = self.labels.get(&task.id).cloned().unwrap_or_default();
+                let (desired, state) = (task.desired.as_str(), task.status.state.as_str());
+                format!("{label} {desired} {state}")
+            })
+            .collect();
+        lines.sort();
+        lines.join("\n")
+    }
+
+    /// Checks what one plan does.
+    #[track_caller]
+    pub(super) fn expect(&mut self, lines: &[&str]) {
+        let mut lines = lines.to_vec();
+        lines.sort_unstable();
+        assert_eq!(self.step(), lines.join("\n"));
+    }
+}
+
+fn place(task: &Task) -> String {
+    let name = &task.service_annotations.name;
+    match &task.slot {
+        Slot::Number(number) => format!("{name}.{number}"),
+        Slot::Node(id) => {
+            let number = (1..100).find(|number| node_id(*number) == *id).unwrap_or(0);
+            format!("{name}.n{number}")
+        }
+    }
+}
+
+fn place_of(label: &str) -> &str {
+    &label[..label.len() - 1]
+}
+
+/// Returns the state that an agent brings a task to.
+fn next_state(task: &Task) -> Option<TaskState> {
+    let state = task.status.state;
+    if task.node.is_none() || state < TaskState::Assigned || state.is_terminal() {
+        return None;
+    }
+    let goal = if task.desired <= TaskState::Complete { task.desired } else { TaskState::Shutdown };
+    (state < goal).then_some(goal)
+}
