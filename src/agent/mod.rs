@@ -1,1 +1,380 @@
 //! One node's agent: runs what it is assigned and reports what came of it. Decides nothing.
+
+pub mod files;
+mod images;
+pub mod logs;
+pub mod status;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+use skep_core::agent::{Found, NodeContext, recover};
+use skep_core::assign::Assigned;
+use skep_core::id::{NetworkId, NodeId, TaskId};
+use skep_core::model::task::Task;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::clock;
+use crate::engine::{Engine, EngineError, Wake};
+use files::PayloadFiles;
+use images::Images;
+use status::{ReportSink, Reports};
+use worker::{Input, Seen, Worker};
+
+/// Most containers made or started at once.
+const TURNS: usize = 12;
+
+/// Time between two comparisons with the engine; only finds what no event told of.
+const RESYNC: Duration = Duration::from_secs(5);
+
+/// Waits between two tries to reach the engine, doubling from the first to the second.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Grace period for containers of no known task.
+const GRACE_SECONDS: i64 = 10;
+
+/// What an agent works with.
+pub struct AgentDeps {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// This node.
+    pub node: NodeId,
+    /// What the node must run. `None` until that is known for sure: containers of tasks not in it are removed.
+    pub assigned: watch::Receiver<Option<Arc<Assigned>>>,
+    /// Where statuses go.
+    pub reports: Arc<dyn ReportSink>,
+    /// Where payloads are put.
+    pub files: Arc<dyn PayloadFiles>,
+    /// Ends the agent; containers stay.
+    pub shutdown: CancellationToken,
+}
+
+/// What workers share.
+struct Shared {
+    engine: Arc<dyn Engine>,
+    node: NodeId,
+    files: Arc<dyn PayloadFiles>,
+    images: Images,
+    reports: Reports,
+    turns: Semaphore,
+    /// Asks for unused networks to be removed.
+    collect: Notify,
+    context: Mutex<Option<NodeContext>>,
+    shutdown: CancellationToken,
+}
+
+struct WorkerHandle {
+    input: watch::Sender<Input>,
+    seen: Arc<Seen>,
+}
+
+/// The agent of one node.
+pub struct Agent {
+    shared: Arc<Shared>,
+    assigned: watch::Receiver<Option<Arc<Assigned>>>,
+    current: Arc<Assigned>,
+    workers: BTreeMap<TaskId, WorkerHandle>,
+    running: JoinSet<TaskId>,
+    /// Leftover containers being removed.
+    discards: JoinSet<String>,
+    discarding: BTreeSet<String>,
+    /// Networks that were needed when unused ones were last removed.
+    needed: BTreeSet<NetworkId>,
+}
+
+impl Agent {
+    /// Runs until shut down.
+    pub async fn run(deps: AgentDeps) {
+        let AgentDeps { engine, node, assigned, reports: sink, files, shutdown } = deps;
+        let shared = Arc::new(Shared {
+            images: Images::new(engine.clone()),
+            engine,
+            node,
+            files,
+            reports: Reports::default(),
+            turns: Semaphore::new(TURNS),
+            collect: Notify::new(),
+            context: Mutex::new(None),
+            shutdown: shutdown.clone(),
+        });
+        let mut agent = Self {
+            shared: shared.clone(),
+            assigned,
+            current: Arc::default(),
+            workers: BTreeMap::new(),
+            running: JoinSet::new(),
+            discards: JoinSet::new(),
+            discarding: BTreeSet::new(),
+            needed: BTreeSet::new(),
+        };
+        // Boxed for their size.
+        let reporting = Box::pin(shared.reports.run(sink.as_ref(), &shutdown));
+        let working = Box::pin(agent.work());
+        tokio::join!(reporting, working);
+        agent.finish().await;
+    }
+
+    /// Waits for the first assignment, then keeps a connection to the engine and works by it.
+    async fn work(&mut self) {
+        let shutdown = self.shared.shutdown.clone();
+        let first = self.assigned.wait_for(Option::is_some);
+        tokio::select! {
+            found = first => if found.is_err() { return },
+            () = shutdown.cancelled() => return,
+        }
+        let mut wait = RECONNECT.0;
+        while !shutdown.is_cancelled() {
+            match self.connect().await {
+                Ok(events) => {
+                    wait = RECONNECT.0;
+                    self.serve(events).await;
+                }
+                Err(error) => warn!(%error, "engine cannot be reached"),
+            }
+            tokio::select! {
+                () = clock::sleep(wait) => wait = (wait * 2).min(RECONNECT.1),
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Subscribes first and lists then, so that nothing is missed between.
+    async fn connect(&mut self) -> Result<BoxStream<'static, Wake>, EngineError> {
+        let events = self.shared.engine.events(&self.shared.node).await?;
+        let found = self.shared.engine.list(&self.shared.node).await?;
+        *self.shared.context.lock() = None;
+        info!(containers.count = found.len(), "engine reached");
+        self.take_assignment();
+        self.compare(&found);
+        self.sync_workers(&recover(&self.current, &found).adopt);
+        self.remove_stale_files(&found);
+        self.wake(None);
+        Ok(events)
+    }
+
+    async fn serve(&mut self, mut events: BoxStream<'static, Wake>) {
+        let shared = self.shared.clone();
+        let mut resync = tokio::time::interval(RESYNC);
+        resync.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shared.shutdown.cancelled() => return,
+                changed = self.assigned.changed() => {
+                    if changed.is_err() {
+                        return shared.shutdown.cancelled().await;
+                    }
+                    self.take_assignment();
+                    self.sync_workers(&BTreeMap::new());
+                    self.collect_networks(false).await;
+                }
+                event = events.next() => match event {
+                    Some(Wake(task)) => self.wake(task.as_ref()),
+                    None => return,
+                },
+                Some(ended) = self.running.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "worker broke down");
+                    }
+                    self.workers.retain(|_, worker| !worker.input.is_closed());
+                    self.sync_workers(&BTreeMap::new());
+                    self.collect_networks(true).await;
+                }
+                Some(ended) = self.discards.join_next() => {
+                    if let Ok(container) = ended {
+                        self.discarding.remove(&container);
+                    }
+                }
+                () = shared.collect.notified() => self.collect_networks(true).await,
+                _ = resync.tick() => self.resync().await,
+            }
+        }
+    }
+
+    fn take_assignment(&mut self) {
+        if let Some(newest) = self.assigned.borrow_and_update().clone() {
+            self.current = newest;
+        }
+    }
+
+    /// Tells workers what is assigned, and starts one for each new task.
+    fn sync_workers(&mut self, adopt: &BTreeMap<TaskId, String>) {
+        let current = self.current.clone();
+        for (id, worker) in &self.workers {
+            let task = current.tasks.get(id).cloned();
+            worker.input.send_if_modified(|input| {
+                let changed = !same_input(input, task.as_deref(), &current);
+                input.task = task;
+                input.assigned = current.clone();
+                changed
+            });
+        }
+        for (id, task) in &current.tasks {
+            if self.workers.contains_key(id) {
+                continue;
+            }
+            debug!(task.id = %id, "task assigned");
+            let input = Input { task: Some(task.clone()), assigned: current.clone(), wakes: 0 };
+            let (sender, receiver) = watch::channel(input);
+            let seen = Arc::new(Seen::default());
+            let worker = Worker::new(
+                self.shared.clone(),
+                receiver,
+                seen.clone(),
+                Task::clone(task),
+                adopt.get(id).cloned(),
+            );
+            self.running.spawn(worker.run());
+            self.workers.insert(id.clone(), WorkerHandle { input: sender, seen });
+        }
+    }
+
+    /// Makes a task's worker look at its container, or all workers.
+    fn wake(&self, task: Option<&TaskId>) {
+        let look = |worker: &WorkerHandle| worker.input.send_modify(|input| input.wakes += 1);
+        match task {
+            Some(task) => {
+                if let Some(worker) = self.workers.get(task) {
+                    look(worker);
+                }
+            }
+            None => self.workers.values().for_each(look),
+        }
+    }
+
+    async fn resync(&mut self) {
+        match self.shared.engine.list(&self.shared.node).await {
+            Ok(found) => {
+                self.compare(&found);
+                self.collect_networks(true).await;
+            }
+            Err(error) => debug!(%error, "containers not listed"),
+        }
+    }
+
+    /// Wakes workers that saw something else last, and removes containers of tasks that are nobody's.
+    fn compare(&mut self, found: &[Found]) {
+        let recovery = recover(&self.current, found);
+        let running: BTreeMap<&str, bool> =
+            found.iter().map(|found| (found.container.as_str(), found.running)).collect();
+        for (id, worker) in &self.workers {
+            let container = recovery.adopt.get(id);
+            let now = container.and_then(|id| running.get(id.as_str()).copied());
+            if worker.seen.differs(now) {
+                worker.input.send_modify(|input| input.wakes += 1);
+            }
+        }
+        for leftover in recovery.discard {
+            let busy = leftover.task.as_ref().is_some_and(|task| {
+                // Its worker is removing it; only a second container of a task is none of the worker's.
+                self.workers.contains_key(task) && !self.current.tasks.contains_key(task)
+            });
+            if !busy && self.discarding.insert(leftover.container.clone()) {
+                info!(container.id = %leftover.container, "removing a container of no task");
+                self.discards.spawn(discard(self.shared.clone(), leftover, self.current.clone()));
+            }
+        }
+    }
+
+    fn remove_stale_files(&self, found: &[Found]) {
+        let held: BTreeSet<&TaskId> =
+            found.iter().filter_map(|found| found.task.as_ref()).collect();
+        for task in self.shared.files.list().unwrap_or_default() {
+            if !held.contains(&task) && !self.current.tasks.contains_key(&task) {
+                self.shared.remove_files(&task);
+            }
+        }
+    }
+
+    /// Removes networks that no task needs. Runs between changes of the assignment, so no new task can need them yet.
+    async fn collect_networks(&mut self, always: bool) {
+        let live = self.current.tasks.values().filter(|task| !task.status.state.is_terminal());
+        let needed: BTreeSet<NetworkId> = live
+            .flat_map(|task| task.networks.iter().map(|held| held.network.id.clone()))
+            .collect();
+        if !always && needed.is_superset(&self.needed) {
+            self.needed = needed;
+            return;
+        }
+        self.needed = needed;
+        let Ok(held) = self.shared.engine.networks(&self.shared.node).await else { return };
+        for network in held {
+            if network.network.as_ref().is_some_and(|id| self.needed.contains(id)) {
+                continue;
+            }
+            // Refused while containers use it; a later look removes it then.
+            match self.shared.engine.remove_network(&network.engine_id).await {
+                Ok(()) => info!(network.id = ?network.network, "unused network removed"),
+                Err(error) => debug!(%error, "unused network kept"),
+            }
+        }
+    }
+
+    /// Lets workers end by themselves; they stop at the next point where nothing is half done.
+    async fn finish(&mut self) {
+        self.discards.abort_all();
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+/// Tells whether a worker would do the same with both.
+fn same_input(held: &Input, task: Option<&Task>, assigned: &Assigned) -> bool {
+    let (Some(old), Some(new)) = (held.task.as_deref(), task) else {
+        return held.task.is_none() && task.is_none();
+    };
+    let networks_same = new.networks.iter().all(|wanted| {
+        let id = &wanted.network.id;
+        held.assigned.networks.get(id) == assigned.networks.get(id)
+    });
+    networks_same
+        && (std::ptr::eq(old, new)
+            || (old.desired == new.desired && old.status.state == new.status.state))
+}
+
+/// Stops and removes a container that belongs to no assigned task.
+async fn discard(shared: Arc<Shared>, leftover: Found, current: Arc<Assigned>) -> String {
+    let removed = remove_container(shared.engine.as_ref(), &leftover).await;
+    if let Err(error) = removed {
+        debug!(container.id = %leftover.container, %error, "leftover container kept");
+    } else if let Some(task) = leftover.task.filter(|task| !current.tasks.contains_key(task)) {
+        shared.remove_files(&task);
+    }
+    leftover.container
+}
+
+async fn remove_container(engine: &dyn Engine, found: &Found) -> Result<(), EngineError> {
+    if found.running {
+        engine.stop(&found.container, GRACE_SECONDS).await?;
+    }
+    engine.remove(&found.container).await
+}
+
+/// Removes everything made for a node that has left its cluster: containers, networks, files.
+pub async fn clear(
+    engine: &dyn Engine,
+    node: &NodeId,
+    files: &dyn PayloadFiles,
+) -> Result<(), EngineError> {
+    let found = engine.list(node).await?;
+    let removals = found.iter().map(|found| remove_container(engine, found));
+    let outcomes = futures_util::future::join_all(removals).await;
+    for network in engine.networks(node).await? {
+        engine.remove_network(&network.engine_id).await?;
+    }
+    for task in files.list().unwrap_or_default() {
+        if let Err(error) = files.remove(&task) {
+            warn!(task.id = %task, %error, "files of a task not removed");
+        }
+    }
+    outcomes.into_iter().collect()
+}

@@ -1,0 +1,448 @@
+//! Carries out the steps of one task. Decides none of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use skep_core::agent::network::MISSING_ATTACHMENT;
+use skep_core::agent::step::{DESTROYED, Progress};
+use skep_core::agent::{
+    Container, InvalidTask, NodeContext, Observed, Step, container_plan, network_plan,
+    payload_files, step,
+};
+use skep_core::assign::Assigned;
+use skep_core::id::TaskId;
+use skep_core::model::service::{PortConfig, PublishMode};
+use skep_core::model::task::{ContainerStatus, Task, TaskState, TaskStatus};
+use skep_core::time::Timestamp;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::Shared;
+use crate::clock;
+use crate::engine::{ContainerView, EngineError};
+
+/// Waits after an error that may pass, doubling from the first to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a task waits for its node's address on a network.
+const ATTACHMENT_WAIT: Duration = Duration::from_secs(30);
+
+/// Grace period of containers whose service names none.
+const GRACE_SECONDS: i64 = 10;
+
+/// What a worker is told.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    /// The task as assigned; `None` when it is no longer.
+    pub(super) task: Option<Arc<Task>>,
+    /// Everything assigned, for secrets, configs and networks.
+    pub(super) assigned: Arc<Assigned>,
+    /// Counts reasons to look at the container again.
+    pub(super) wakes: u64,
+}
+
+impl Input {
+    fn is_stopping(&self) -> bool {
+        self.task.as_ref().is_none_or(|task| task.desired >= TaskState::Shutdown)
+    }
+}
+
+/// What the worker saw last, for the comparison with a list of all containers.
+#[derive(Debug, Default)]
+pub(super) struct Seen(AtomicU8);
+
+impl Seen {
+    pub(super) const fn code(running: Option<bool>) -> u8 {
+        match running {
+            None => 1,
+            Some(false) => 2,
+            Some(true) => 3,
+        }
+    }
+
+    /// Tells whether a look at the engine would tell something new; not before the first one.
+    pub(super) fn differs(&self, running: Option<bool>) -> bool {
+        let held = self.0.load(Ordering::Relaxed);
+        held != 0 && held != Self::code(running)
+    }
+
+    fn set(&self, state: &Container) {
+        let running = match state {
+            Container::Absent => None,
+            Container::Created | Container::Exited { .. } => Some(false),
+            Container::Running { .. } => Some(true),
+        };
+        self.0.store(Self::code(running), Ordering::Relaxed);
+    }
+}
+
+/// The side of an act that tells what became of it: done, or to be tried again.
+type Act = Result<(), String>;
+
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    input: watch::Receiver<Input>,
+    seen: Arc<Seen>,
+    /// The task with its newest status, reported or not.
+    task: Task,
+    /// Container by id, or by name until the id is known.
+    container: Option<String>,
+    view: ContainerView,
+    failure: Option<String>,
+    /// When the wait for an address began.
+    waiting_since: Option<Timestamp>,
+    retry: Duration,
+}
+
+impl Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        input: watch::Receiver<Input>,
+        seen: Arc<Seen>,
+        task: Task,
+        container: Option<String>,
+    ) -> Self {
+        Self {
+            shared,
+            input,
+            seen,
+            task,
+            container,
+            view: ContainerView::default(),
+            failure: None,
+            waiting_since: None,
+            retry: RETRY.0,
+        }
+    }
+
+    /// Advances the task until it is no longer assigned or the agent stops. Containers outlive the agent.
+    pub(super) async fn run(mut self) -> TaskId {
+        let mut look = true;
+        let mut wakes = 0;
+        let mut first = true;
+        while !self.shared.shutdown.is_cancelled() {
+            let input = self.input.borrow_and_update().clone();
+            look |= input.wakes != wakes;
+            wakes = input.wakes;
+            if look {
+                if let Err(error) = self.observe().await {
+                    self.pause(&error).await;
+                    continue;
+                }
+                look = false;
+            }
+            let Some(task) = &input.task else {
+                match self.dismiss().await {
+                    Ok(true) => break,
+                    Ok(false) => look = true,
+                    Err(error) => self.pause(&error).await,
+                }
+                continue;
+            };
+            self.merge(task);
+            if std::mem::take(&mut first) && self.is_half_made() {
+                // It may lack networks, which are joined after it is made.
+                look = true;
+                first = self.drop_container().await.is_err();
+                continue;
+            }
+            look |= self.advance(&input).await;
+        }
+        self.task.id
+    }
+
+    /// Takes one step; tells whether the container is to be looked at again.
+    async fn advance(&mut self, input: &Input) -> bool {
+        let observed =
+            Observed { container: self.view.state.clone(), failure: self.failure.clone() };
+        let next = step(&self.task, &observed);
+        debug!(task.id = %self.task.id, step = ?next, "step");
+        let outcome = match next {
+            Step::Report(progress) => {
+                self.report(progress);
+                return false;
+            }
+            Step::Wait | Step::AwaitHealthy | Step::Done => {
+                self.rest().await;
+                return false;
+            }
+            Step::Prepare => self.prepare(input).await,
+            Step::Start => self.start().await,
+            Step::Stop => self.stop().await,
+            Step::Remove => self.drop_container().await,
+        };
+        match outcome {
+            Ok(()) => self.retry = RETRY.0,
+            Err(error) => self.pause(&error).await,
+        }
+        true
+    }
+
+    /// Waits for something to change.
+    async fn rest(&mut self) {
+        tokio::select! {
+            // The sender lives as long as the agent, which cancels before it goes.
+            changed = self.input.changed() => if changed.is_err() {
+                self.shared.shutdown.cancelled().await;
+            },
+            () = self.shared.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Waits before another try, or until something changes.
+    async fn pause(&mut self, error: &str) {
+        debug!(task.id = %self.task.id, error, "trying again later");
+        let wait = self.retry;
+        self.retry = (wait * 2).min(RETRY.1);
+        tokio::select! {
+            () = clock::sleep(wait) => {}
+            _ = self.input.changed() => {}
+            () = self.shared.shutdown.cancelled() => {}
+        }
+    }
+
+    async fn observe(&mut self) -> Act {
+        let name = self.container.clone().unwrap_or_else(|| self.task.name());
+        match self.shared.engine.inspect(&name).await {
+            Ok(Some(view)) => {
+                self.container = Some(view.id.clone());
+                self.view = view;
+            }
+            Ok(None) => {
+                // Keeps what is known of it, for the last report.
+                self.view.state = Container::Absent;
+                self.view.pid = 0;
+                self.container = None;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        self.seen.set(&self.view.state);
+        Ok(())
+    }
+
+    /// Takes over the task as assigned, except for a status older than ours.
+    fn merge(&mut self, assigned: &Task) {
+        let ours = std::mem::take(&mut self.task.status);
+        self.task = assigned.clone();
+        if ours.state >= assigned.status.state {
+            self.task.status = ours;
+        }
+    }
+
+    /// Tells whether a container was found that an earlier agent had not finished making.
+    fn is_half_made(&self) -> bool {
+        self.view.state == Container::Created && self.task.status.state < TaskState::Ready
+    }
+
+    fn report(&mut self, progress: Progress) {
+        let id = &self.view.id;
+        let container = (!id.is_empty()).then(|| ContainerStatus {
+            id: id.clone(),
+            pid: self.view.pid,
+            exit_code: self.view.exit_code,
+        });
+        let status: TaskStatus = progress.status(clock::now(), container, self.host_ports());
+        info!(
+            task.id = %self.task.id,
+            task.state = status.state.as_str(),
+            task.error = %status.error,
+            "task went on"
+        );
+        self.task.status = status.clone();
+        self.shared.reports.put(self.task.id.clone(), status);
+    }
+
+    /// Returns host-mode ports with the numbers really bound.
+    fn host_ports(&self) -> Vec<PortConfig> {
+        let Some(endpoint) = &self.task.endpoint else { return Vec::new() };
+        let ports = if endpoint.ports.is_empty() { &endpoint.spec.ports } else { &endpoint.ports };
+        let mut bound = Vec::new();
+        for port in ports.iter().filter(|port| port.mode == PublishMode::Host) {
+            if let Some(published) = self.view.ports.get(&(port.target, port.protocol)) {
+                bound.push(PortConfig { published: *published, ..port.clone() });
+            }
+        }
+        bound
+    }
+
+    /// Makes everything up to the container, unless the task is told to stop meanwhile.
+    async fn prepare(&mut self, input: &Input) -> Act {
+        let mut told = self.input.clone();
+        let shared = self.shared.clone();
+        let made = tokio::select! {
+            made = shared.prepare(&self.task, &input.assigned) => made,
+            _ = told.wait_for(Input::is_stopping) => return Ok(()),
+            () = shared.shutdown.cancelled() => return Ok(()),
+        };
+        match made {
+            Ok(container) => {
+                self.container = Some(container);
+                self.waiting_since = None;
+                Ok(())
+            }
+            Err(PrepareError::NoAddress) => {
+                let since = *self.waiting_since.get_or_insert_with(clock::now);
+                if clock::now().since(since) < ATTACHMENT_WAIT {
+                    return Err(MISSING_ATTACHMENT.to_owned());
+                }
+                self.failure = Some(MISSING_ATTACHMENT.to_owned());
+                Ok(())
+            }
+            Err(PrepareError::Refused(text)) => {
+                self.failure = Some(text);
+                Ok(())
+            }
+            Err(PrepareError::Temporary(text)) => Err(text),
+        }
+    }
+
+    async fn start(&mut self) -> Act {
+        let Some(container) = self.container.clone() else {
+            self.failure = Some(DESTROYED.to_owned());
+            return Ok(());
+        };
+        let Ok(_turn) = self.shared.turns.acquire().await else { return Ok(()) };
+        match self.shared.engine.start(&container).await {
+            Ok(()) => Ok(()),
+            Err(EngineError::Temporary(text)) => Err(text),
+            // The next look finds it gone.
+            Err(error) if error.is_not_found() && self.is_gone(&container).await => Ok(()),
+            Err(EngineError::Fatal { message, .. }) => {
+                self.failure = Some(format!("starting container failed: {message}"));
+                Ok(())
+            }
+        }
+    }
+
+    async fn is_gone(&self, container: &str) -> bool {
+        matches!(self.shared.engine.inspect(container).await, Ok(None))
+    }
+
+    async fn stop(&mut self) -> Act {
+        let Some(container) = self.container.clone() else { return Ok(()) };
+        let grace = self.task.spec.container().and_then(|spec| spec.stop_grace_period);
+        let grace =
+            grace.map_or(GRACE_SECONDS, |grace| i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
+        let stopped = tokio::select! {
+            stopped = self.shared.engine.stop(&container, grace) => stopped,
+            () = self.shared.shutdown.cancelled() => return Ok(()),
+        };
+        stopped.map_err(|error| error.to_string())
+    }
+
+    async fn drop_container(&mut self) -> Act {
+        if let Some(container) = self.container.clone() {
+            let removed = self.shared.engine.remove(&container).await;
+            removed.map_err(|error| error.to_string())?;
+        }
+        self.shared.remove_files(&self.task.id);
+        Ok(())
+    }
+
+    /// Clears away what is left of a task that is no longer assigned; `true` when nothing is.
+    async fn dismiss(&mut self) -> Result<bool, String> {
+        match self.view.state {
+            Container::Absent => {
+                self.shared.remove_files(&self.task.id);
+                return Ok(true);
+            }
+            Container::Running { .. } => self.stop().await?,
+            Container::Created | Container::Exited { .. } => self.drop_container().await?,
+        }
+        Ok(self.shared.shutdown.is_cancelled())
+    }
+}
+
+/// Why a container could not be made.
+#[derive(Debug)]
+pub(super) enum PrepareError {
+    /// The node has no address on a network yet.
+    NoAddress,
+    /// It will not work; the text is for users.
+    Refused(String),
+    /// It may work later.
+    Temporary(String),
+}
+
+impl From<InvalidTask> for PrepareError {
+    fn from(error: InvalidTask) -> Self {
+        if error.0 == MISSING_ATTACHMENT { Self::NoAddress } else { Self::Refused(error.0) }
+    }
+}
+
+impl From<EngineError> for PrepareError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Temporary(text) => Self::Temporary(text),
+            EngineError::Fatal { message, .. } => Self::Refused(message),
+        }
+    }
+}
+
+impl Shared {
+    /// Makes files, networks, image and container of a task; returns the container's id.
+    async fn prepare(&self, task: &Task, assigned: &Assigned) -> Result<String, PrepareError> {
+        let node = self.context().await?;
+        let files = payload_files(task, &node, assigned)?;
+        let mut networks = Vec::new();
+        for held in &task.networks {
+            let network = assigned.networks.get(&held.network.id).unwrap_or(&held.network);
+            networks.extend(network_plan(network, &self.node)?);
+        }
+        let written = self.files.write(&task.id, &files);
+        let mounts = written.map_err(|error| PrepareError::Temporary(error.to_string()))?;
+        let plan = container_plan(task, &node, &assigned.networks, mounts)?;
+        let image = self.images.fetch(&plan.image, &task.spec.registry_auth);
+        let networks = async {
+            for network in &networks {
+                if let Err(error) = self.engine.ensure_network(network).await {
+                    return Err(self.judge_network(error, assigned).await);
+                }
+            }
+            Ok(())
+        };
+        let ((), made) = tokio::join!(image, networks);
+        made?;
+        let Ok(_turn) = self.turns.acquire().await else {
+            return Err(PrepareError::Temporary("the agent stops".to_owned()));
+        };
+        Ok(self.engine.create(&plan).await?)
+    }
+
+    /// A refusal may come from a network that is about to be removed and has the name or the addresses of the new one.
+    async fn judge_network(&self, error: EngineError, assigned: &Assigned) -> PrepareError {
+        if let Ok(held) = self.engine.networks(&self.node).await {
+            let stale = held.iter().any(|held| {
+                held.network.as_ref().is_none_or(|id| !assigned.networks.contains_key(id))
+            });
+            if stale {
+                self.collect.notify_one();
+                return PrepareError::Temporary(error.to_string());
+            }
+        }
+        error.into()
+    }
+
+    /// Returns what templates know of the node, asking the engine once.
+    async fn context(&self) -> Result<NodeContext, EngineError> {
+        if let Some(held) = self.context.lock().clone() {
+            return Ok(held);
+        }
+        let found = self.engine.describe().await?;
+        let context = NodeContext {
+            id: self.node.clone(),
+            hostname: found.hostname,
+            os: found.os,
+            architecture: found.architecture,
+        };
+        *self.context.lock() = Some(context.clone());
+        Ok(context)
+    }
+
+    pub(super) fn remove_files(&self, task: &TaskId) {
+        if let Err(error) = self.files.remove(task) {
+            warn!(task.id = %task, %error, "files of a task not removed");
+        }
+    }
+}
