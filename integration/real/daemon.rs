@@ -2,10 +2,11 @@
 //! beside its socket, and leaves no socket behind.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use skep_integration::{ADDRESS, Engine, Generation, Skep, wait_for};
+use skep_integration::{ADDRESS, Engine, Generation, Skep, binary, wait_for};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -29,6 +30,9 @@ fn readiness_tcp_and_clean_stop(generation: Generation) -> Result<()> {
         Ok(())
     })
     .with_context(|| skep.log(30))?;
+
+    let status = Command::new(binary()?).args(["status", "-H", skep.docker().host()]).output()?;
+    ensure!(status.status.success() && !status.stdout.is_empty(), "{status:?}");
 
     skep.stop().with_context(|| skep.log(30))?;
     told(&notices, "STOPPING=1")?;
