@@ -10,6 +10,7 @@ use http::StatusCode;
 use skep_core::id::{NodeId, ServiceId};
 use skep_core::model::Kind;
 use skep_core::model::task::{Task, TaskState};
+use skep_core::plan::is_dirty;
 use skep_core::state::State;
 
 use crate::backend::LogSelector;
@@ -130,5 +131,6 @@ fn is_up_to_date(state: &State, task: &Task) -> bool {
     let Some(service) = task.service.as_ref().and_then(|id| state.services().get(id)) else {
         return false;
     };
-    task.spec_version == service.spec_version || task.spec == service.spec.task
+    let node = task.node.as_ref().and_then(|id| state.nodes().get(id));
+    !is_dirty(service, task, node.map(AsRef::as_ref))
 }

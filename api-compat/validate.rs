@@ -1,6 +1,5 @@
 //! Checks whether a service spec makes sense, with the words clients know. Needs no state but for networks.
 
-mod constraint;
 mod container;
 mod image;
 mod number;
@@ -11,6 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use skep_core::model::service::{PortProtocol, PublishMode, ResolutionMode, ServiceSpec};
+use skep_core::plan::constraint;
 use skep_core::state::State;
 
 use crate::error::{ApiError, Code};
@@ -75,8 +75,8 @@ fn task(asked: &wire::TaskSpec, spec: &ServiceSpec) -> Result<(), ApiError> {
     }
     if let Some(placement) = &asked.placement {
         for expression in &placement.constraints {
-            constraint::check(expression)
-                .map_err(|problem| ApiError::rpc(Code::Unknown, problem))?;
+            constraint::parse(expression)
+                .map_err(|problem| ApiError::rpc(Code::Unknown, problem.to_string()))?;
         }
     }
     match (&asked.container_spec, spec.task.container()) {

@@ -210,3 +210,31 @@ async fn services_without_a_name_get_one_and_networks_become_ids() {
     let expect = json!([{"Target": "0000000000000000000000002", "Aliases": ["al"]}]);
     assert_eq!(shown["Spec"]["TaskTemplate"]["Networks"], expect);
 }
+
+#[tokio::test]
+async fn bodies_are_read_as_leniently_as_ever_and_refused_in_known_words() {
+    let fake = Fake::new();
+    for (body, text) in [
+        (
+            json!({"Mode": {"Replicated": {"Replicas": -1}}}),
+            "number -1 into Go struct field ServiceSpec.Mode.Replicated.Replicas of type uint64",
+        ),
+        (
+            json!({"Name": "type", "TaskTemplate": []}),
+            "array into Go struct field ServiceSpec.TaskTemplate of type swarm.TaskSpec",
+        ),
+    ] {
+        let text = format!("invalid JSON: json: cannot unmarshal {text}");
+        assert_eq!(fake.post("/services/create", body).await.error(), (400, text));
+    }
+    let odd = json!({
+        "name": "y", "LABELS": null, "future": {"x": 1},
+        "tasktemplate": {"containerspec": {"image": "i", "env": null, "secrets": null, "tty": true,
+                                           "DnsConfig": {"nameservers": null}},
+                         "networks": null, "placement": {"constraints": null}}
+    });
+    made(&fake, odd).await;
+    let expect = json!({"Image": "i", "TTY": true, "DNSConfig": {}, "Isolation": "default"});
+    let shown = fake.get("/services/y").await.json();
+    assert_eq!(shown["Spec"]["TaskTemplate"]["ContainerSpec"], expect);
+}

@@ -135,9 +135,18 @@ fn resources_restarts_and_updates() {
 
 #[test]
 fn constraints_are_errors_of_no_class() {
-    let spec = with("TaskTemplate/Placement", json!({"Constraints": ["node.role ~ manager"]}));
-    let text = "rpc error: code = Unknown desc = constraint expected one operator from ==, !=";
-    assert_eq!(verdict(&spec), Err((500, text.to_owned())));
+    for (expression, problem) in [
+        ("node.labels.a != b c", ""),
+        ("node.role ~ manager", "constraint expected one operator from ==, !="),
+        ("x==y", "key 'x' is invalid"),
+        ("node.role==", "value '' is invalid"),
+        ("node.role==a,b", "value 'a,b' is invalid"),
+    ] {
+        let spec = with("TaskTemplate/Placement", json!({"Constraints": [expression]}));
+        let text = format!("rpc error: code = Unknown desc = {problem}");
+        let expect = if problem.is_empty() { Ok(()) } else { Err((500, text)) };
+        assert_eq!(verdict(&spec), expect);
+    }
 }
 
 #[test]

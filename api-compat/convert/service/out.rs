@@ -232,8 +232,8 @@ fn update_status(status: &core::UpdateStatus) -> wire::UpdateStatus {
     };
     wire::UpdateStatus {
         state: state.to_owned(),
-        started_at: status.started_at.map(Time),
-        completed_at: status.completed_at.map(Time),
+        started_at: status.started_at.filter(|at| !at.is_zero()).map(Time),
+        completed_at: status.completed_at.filter(|at| !at.is_zero()).map(Time),
         message: status.message.clone(),
     }
 }
