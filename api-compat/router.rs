@@ -130,3 +130,6 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::ConfigRemove(id) => configs::remove(call, &id).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

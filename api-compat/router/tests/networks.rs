@@ -1,0 +1,132 @@
+//! Networks of the cluster and of the engine in one view.
+
+use super::fake::{Fake, ask, manager};
+
+const LOCAL: &str = r#"[{"Name":"bridge","Id":"b1","Scope":"local","Labels":{}},{"Name":"skep-x","Id":"t1","Scope":"local","Labels":{"skep.network.id":"0000000000000000000000001"}}]"#;
+
+async fn with_network() -> Fake {
+    let fake = manager();
+    for path in ["/networks", "/v1.51/networks"] {
+        fake.engine(path, 200, LOCAL);
+    }
+    ask(
+        &fake,
+        "POST",
+        "/networks/create",
+        r#"{"Name":"front","Driver":"overlay","Attachable":true}"#,
+    )
+    .await
+    .is(201, "{\"Id\":\"0000000000000000000000001\",\"Warning\":\"\"}\n");
+    fake
+}
+
+const FRONT: &str = "{\"Name\":\"front\",\"Id\":\"0000000000000000000000001\",\"Created\":\"2026-01-02T03:04:05Z\",\"Scope\":\"swarm\",\"Driver\":\"\",\"EnableIPv4\":true,\"EnableIPv6\":false,\"IPAM\":{\"Driver\":\"\",\"Options\":null,\"Config\":null},\"Internal\":false,\"Attachable\":true,\"Ingress\":false,\"ConfigFrom\":{\"Network\":\"\"},\"ConfigOnly\":false,\"Containers\":null,\"Options\":null,\"Labels\":null}";
+
+#[tokio::test]
+async fn lists_are_merged_and_twins_hidden() {
+    let fake = with_network().await;
+    let bridge = r#"{"Name":"bridge","Id":"b1","Scope":"local","Labels":{}}"#;
+    ask(&fake, "GET", "/networks", "").await.is(200, &format!("[{FRONT},{bridge}]\n"));
+    let path = "/networks?filters=%7B%22driver%22%3A%5B%22macvlan%22%5D%7D";
+    fake.engine(path, 200, "[]");
+    ask(&fake, "GET", path, "").await.is(200, "[]\n");
+    let path = "/networks?filters=%7B%22zzz%22%3A%5B%22x%22%5D%7D";
+    fake.engine(path, 400, "{\"message\":\"invalid filter 'zzz'\"}\n");
+    ask(&fake, "GET", path, "").await.is(400, "{\"message\":\"invalid filter 'zzz'\"}\n");
+}
+
+#[tokio::test]
+async fn networks_are_found_wherever_they_are() {
+    let fake = with_network().await;
+    ask(&fake, "GET", "/networks/front?scope=swarm", "").await.is(200, &format!("{FRONT}\n"));
+    ask(&fake, "GET", "/networks/0000000?scope=swarm", "").await.is(200, &format!("{FRONT}\n"));
+    ask(&fake, "GET", "/networks/front?scope=local", "")
+        .await
+        .is(404, "{\"message\":\"network front not found\"}\n");
+    ask(&fake, "GET", "/networks/skep-x", "")
+        .await
+        .is(404, "{\"message\":\"network skep-x not found\"}\n");
+    fake.engine("/v1.51/networks/b1", 200, "{\"Id\":\"b1\"}");
+    ask(&fake, "GET", "/networks/bridge", "").await.is(200, "{\"Id\":\"b1\"}");
+}
+
+#[tokio::test]
+async fn a_twin_lends_its_containers() {
+    let fake = with_network().await;
+    let by_label = "/v1.51/networks?filters=%7B%22label%22%3A%7B%22skep.network.id%3D0000000000000000000000001%22%3Atrue%7D%7D";
+    fake.engine(by_label, 200, r#"[{"Name":"skep-x","Id":"t1"}]"#);
+    fake.engine("/v1.51/networks/t1", 200, r#"{"Id":"t1","Containers":{"c1":{"Name":"web.1"}}}"#);
+    let shown = ask(&fake, "GET", "/networks/front", "").await.json();
+    assert_eq!(shown.get("Containers"), Some(&serde_json::json!({"c1": {"Name": "web.1"}})));
+    assert_eq!(shown.get("Labels"), Some(&serde_json::json!({})));
+    fake.engine("/v1.51/containers/c1/json", 200, "{}");
+    fake.engine("/v1.51/networks/t1/connect", 200, "");
+    ask(&fake, "POST", "/networks/front/connect", r#"{"Container":"c1"}"#).await.is(200, "");
+    assert_eq!(fake.inner().asked.last().map(String::as_str), Some("/v1.51/networks/t1/connect"));
+}
+
+#[tokio::test]
+async fn bad_networks_are_refused() {
+    let fake = with_network().await;
+    fake.engine("/v1.51/networks/host", 200, r#"{"Name":"host"}"#);
+    for (body, status, text) in [
+        (r#"{"Name":"front","Driver":"overlay"}"#, 409, "network with name front already exists"),
+        (r#"{"Name":"front"}"#, 409, "network with name front already exists"),
+        (r#"{"Name":"host","Driver":"overlay"}"#, 409, "network with name host already exists"),
+        (
+            r#"{"Name":"none","Driver":"overlay"}"#,
+            403,
+            "none is a pre-defined network and cannot be created",
+        ),
+        (r#"{"Name":"","Driver":"overlay"}"#, 400, "invalid name: name is empty"),
+        (
+            r#"{"Name":"bad name","Driver":"overlay"}"#,
+            400,
+            "rpc error: code = InvalidArgument desc = name must be valid as a DNS name component",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","IPAM":{"Config":[{"Subnet":"nonsense"}]}}"#,
+            400,
+            "invalid network config:\ninvalid subnet nonsense: invalid CIDR block notation",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","EnableIPv4":false}"#,
+            400,
+            "IPv4 cannot be disabled in a Swarm scoped network",
+        ),
+    ] {
+        let answer = ask(&fake, "POST", "/networks/create", body).await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (status, serde_json::json!({ "message": text }))
+        );
+    }
+    let inactive = Fake::default();
+    ask(&inactive, "POST", "/networks/create", r#"{"Name":"x","Driver":"overlay"}"#).await.is(
+        403,
+        "{\"message\":\"This node is not a swarm manager. Use \\\"docker swarm init\\\" or \\\"docker swarm join\\\" to connect this node to swarm and try again.\"}\n",
+    );
+}
+
+#[tokio::test]
+async fn local_networks_are_the_engines_to_make() {
+    let fake = manager();
+    fake.engine("/networks/create", 201, "{\"Id\":\"l1\"}");
+    ask(&fake, "POST", "/networks/create", r#"{"Name":"x","Driver":"bridge"}"#)
+        .await
+        .is(201, "{\"Id\":\"l1\"}");
+}
+
+#[tokio::test]
+async fn removal_and_pruning_spare_twins() {
+    let fake = with_network().await;
+    let prune =
+        "/v1.51/networks/prune?filters=%7B%22label%21%22%3A%7B%22skep.network.id%22%3Atrue%7D%7D";
+    fake.engine(prune, 200, "{\"NetworksDeleted\":null}");
+    ask(&fake, "POST", "/networks/prune", "").await.is(200, "{\"NetworksDeleted\":[\"front\"]}\n");
+    ask(&fake, "DELETE", "/networks/front", "")
+        .await
+        .is(404, "{\"message\":\"network front not found\"}\n");
+    let fake = with_network().await;
+    ask(&fake, "DELETE", "/networks/front", "").await.is(204, "");
+}
