@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use skep_core::net::names::NameTable;
@@ -39,7 +38,6 @@ struct Shared {
     /// Addresses we serve, which are therefore no one to forward to.
     own: ArcSwap<BTreeSet<IpAddr>>,
     resolv_conf: PathBuf,
-    turn: AtomicUsize,
     forwards: Arc<PerSource>,
     connections: Arc<PerSource>,
 }
@@ -51,7 +49,6 @@ impl NameServers {
             table: ArcSwap::default(),
             own: ArcSwap::default(),
             resolv_conf,
-            turn: AtomicUsize::new(0),
             forwards: PerSource::new(FORWARDS.0, FORWARDS.1),
             connections: PerSource::new(CONNECTIONS.0, CONNECTIONS.1),
         };
@@ -95,13 +92,6 @@ impl NameServers {
     pub async fn stop(&mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-impl Shared {
-    /// Returns where to begin in a list, each time one further.
-    fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -119,16 +119,18 @@ async fn names_answer_over_udp_and_tcp() {
     let task = "127.0.41.5";
     let web = question("web.", RecordType::A);
     let first = ask_udp(task, server, &web).await;
-    let second = ask_udp(task, server, &web).await;
-    let third = ask_tcp(task, server, &web).await;
-    for answer in [&first, &second, &third] {
+    let second = ask_tcp(task, server, &web).await;
+    for answer in [&first, &second] {
         let mut list = addresses(answer);
         list.sort();
         assert_eq!(list, [ip("127.0.41.5"), ip("127.0.41.6")]);
         assert_eq!((answer.id, answer.answers[0].ttl), (4711, 0));
         assert!(answer.recursion_available && answer.authoritative && !answer.truncation);
     }
-    assert_ne!(addresses(&first), addresses(&second), "answers rotate");
+    until("another address comes first", || async {
+        (addresses(&ask_udp(task, server, &web).await) != addresses(&first)).then_some(())
+    })
+    .await;
 
     for (name, kind, code) in [
         ("web.", RecordType::AAAA, ResponseCode::NoError),
