@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use skep_core::model::Sensitive;
 use skep_core::time::Timestamp;
 use tokio::sync::{Semaphore, watch};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::engine::Engine;
@@ -128,7 +128,7 @@ async fn run_pull(
     let outcome = match tokio::time::timeout(PULL_MAX, pull).await {
         Ok(Ok(())) => Phase::Done,
         Ok(Err(error)) => {
-            warn!(image.name = %image, %error, "pull failed");
+            info!(image.name = %image, %error, "pull failed");
             Phase::Failed(clock::now())
         }
         Err(_) => {

@@ -19,8 +19,9 @@ use skep_core::model::service::{PortConfig, PortProtocol};
 use super::{DockerEngine, label_filter};
 use crate::engine::EngineError;
 
-/// First API version in which each endpoint can be given a hardware address.
-const ENDPOINT_MAC_SINCE: (usize, usize) = (1, 44);
+/// First API version in which a container is made with several endpoints, each with a hardware address. An endpoint
+/// that is connected later gets a random one.
+const ENDPOINTS_SINCE: (usize, usize) = (1, 44);
 
 impl DockerEngine {
     /// Makes the container and joins its networks; one that could not join all of them does not stay.
@@ -30,10 +31,10 @@ impl DockerEngine {
     ) -> Result<String, EngineError> {
         let client = self.client().await?;
         let version = client.client_version();
-        let macs = (version.major_version, version.minor_version) >= ENDPOINT_MAC_SINCE;
+        let all = (version.major_version, version.minor_version) >= ENDPOINTS_SINCE;
         let options =
             CreateContainerOptions { name: Some(plan.name.clone()), ..Default::default() };
-        let id = match client.create_container(Some(options), body(plan, macs)).await {
+        let id = match client.create_container(Some(options), body(plan, all)).await {
             Ok(made) => made.id,
             Err(error) => {
                 let error = self.failed(error);
@@ -44,10 +45,10 @@ impl DockerEngine {
             }
         };
         let Networking::Joined(joins) = &plan.networking else { return Ok(id) };
-        for join in joins.iter().skip(1) {
+        for join in joins.iter().skip(if all { joins.len() } else { 1 }) {
             let request = NetworkConnectRequest {
                 container: id.clone(),
-                endpoint_config: Some(endpoint(join, macs)),
+                endpoint_config: Some(endpoint(join, false)),
             };
             if let Err(error) = client.connect_network(&join.network, request).await {
                 let error = self.failed(error);
@@ -89,13 +90,15 @@ fn list(values: &[String]) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.to_vec())
 }
 
-fn body(plan: &ContainerPlan, macs: bool) -> ContainerCreateBody {
-    let endpoints = match &plan.networking {
-        Networking::Joined(joins) => joins.first().map(|join| NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(join.network.clone(), endpoint(join, macs))])),
-        }),
-        Networking::Default | Networking::Host => None,
+/// `all` puts all endpoints into the body, each with its hardware address, rather than only the first.
+fn body(plan: &ContainerPlan, all: bool) -> ContainerCreateBody {
+    let joins = match &plan.networking {
+        Networking::Joined(joins) => joins.as_slice(),
+        Networking::Default | Networking::Host => &[],
     };
+    let joins = &joins[..joins.len().min(if all { usize::MAX } else { 1 })];
+    let endpoints: HashMap<String, EndpointSettings> =
+        joins.iter().map(|join| (join.network.clone(), endpoint(join, all))).collect();
     let ports: Vec<String> = plan.ports.iter().map(port_key).collect();
     ContainerCreateBody {
         image: Some(plan.image.clone()),
@@ -112,7 +115,8 @@ fn body(plan: &ContainerPlan, macs: bool) -> ContainerCreateBody {
         stop_timeout: plan.stop_timeout_seconds,
         healthcheck: plan.healthcheck.as_ref().map(healthcheck),
         exposed_ports: (!ports.is_empty()).then_some(ports),
-        networking_config: endpoints,
+        networking_config: (!endpoints.is_empty())
+            .then_some(NetworkingConfig { endpoints_config: Some(endpoints) }),
         host_config: Some(host_config(plan)),
         ..ContainerCreateBody::default()
     }
