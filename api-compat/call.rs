@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_core::command::Command;
 use skep_core::state::{Applied, State};
 
-use crate::backend::{Backend, BackendError, Body, EngineVersion};
+use crate::backend::{Backend, BackendError, Body, BodyError, EngineVersion};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, BODY_BYTES_MAX};
@@ -57,12 +57,14 @@ impl Call {
     /// Fails if it is too long or ends early.
     pub async fn bytes(&mut self) -> Result<Bytes, ApiError> {
         let body = std::mem::replace(&mut self.body, reply::nothing());
-        match Limited::new(body, BODY_BYTES_MAX).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
+        match collect(body, BODY_BYTES_MAX).await {
+            Ok(bytes) => Ok(bytes),
+            Err(CollectError::TooLong(_)) => {
                 Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large"))
             }
-            Err(error) => Err(ApiError::bad_request(format!("invalid JSON: {error}"))),
+            Err(CollectError::Broken(error)) => {
+                Err(ApiError::bad_request(format!("invalid JSON: {error}")))
+            }
         }
     }
 
@@ -176,10 +178,33 @@ impl Call {
 /// # Errors
 /// Fails if it is none or too long.
 pub(crate) async fn collect_json(response: Response<Body>) -> Result<Value, ApiError> {
-    let nonsense = |error: &dyn std::fmt::Display| {
-        ApiError::internal(format!("the local Docker Engine's answer could not be read: {error}"))
-    };
-    let body = Limited::new(response.into_body(), ENGINE_BYTES_MAX).collect().await;
-    let bytes = body.map_err(|error| nonsense(&error))?.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| nonsense(&error))
+    let body = collect(response.into_body(), ENGINE_BYTES_MAX).await;
+    let bytes = body.map_err(|error| unreadable(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
+}
+
+/// Why a body could not be collected.
+#[derive(Debug, thiserror::Error)]
+enum CollectError {
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("{0}")]
+    Broken(BodyError),
+}
+
+/// Collects a body piece by piece: `Limited` asks for a conversion that the compiler cannot prove for boxed errors.
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, CollectError> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
+        if collected.len() + data.len() > bytes_max {
+            return Err(CollectError::TooLong(bytes_max));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+fn unreadable(error: &dyn std::error::Error) -> ApiError {
+    ApiError::internal(format!("the local Docker Engine's answer could not be read: {error}"))
 }

@@ -90,3 +90,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_server_may_move_an_answer_between_threads() {
+    fn check<T: Send>(_: &T) {}
+    let request = http::Request::new(crate::reply::nothing());
+    check(&super::serve(std::sync::Arc::new(manager()), request));
+}
