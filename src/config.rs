@@ -1,1 +1,290 @@
 //! Flags, environment and file become one typed `Config`; nothing below reads the environment.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Where the Docker API is served by default.
+pub const DEFAULT_HOST: &str = "unix:///run/skep/docker.sock";
+const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
+const DEFAULT_DATA_DIR: &str = "/var/lib/skep";
+const DEFAULT_LOG_LEVEL: &str = "info";
+/// A configuration file larger than this is a mistake.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Docker Swarm-compatible containers as a service: one binary beside each Docker Engine.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, about, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CliCommand,
+}
+
+const EXAMPLES: &str = "\
+A cluster in three commands:
+  skep daemon &
+  docker context create skep --docker host=unix:///run/skep/docker.sock
+  docker --context skep swarm init
+
+From there every docker command works: docker --context skep stack deploy -c compose.yml web";
+
+/// The commands of the binary.
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Run the daemon beside a Docker Engine
+    #[command(after_help = DAEMON_HELP)]
+    Daemon(DaemonArgs),
+    /// Show how a daemon and its cluster are
+    Status {
+        /// Socket of the daemon, unix:// or tcp://
+        #[arg(short = 'H', long, env = "SKEP_HOST", default_value = DEFAULT_HOST, value_delimiter = ',')]
+        host: Vec<Address>,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = "For example: skep completions bash > /etc/bash_completion.d/skep")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+const DAEMON_HELP: &str = "\
+Each flag can also be set in the environment (SKEP_HOST, SKEP_ENGINE, ...) or in the file given with
+--config, a TOML table with the flags' names as keys:
+  host = [\"unix:///run/skep/docker.sock\", \"tcp://127.0.0.1:2375\"]
+  log-level = \"debug\"
+A flag wins over the environment, the environment over the file. The cluster's own port is chosen by
+`docker swarm init --listen-addr`, as in Docker. Whoever can open a tcp:// host controls this machine:
+keep it on loopback.";
+
+/// Flags of the daemon; what is not given comes from the file or the defaults.
+#[derive(Debug, Args)]
+pub struct DaemonArgs {
+    /// Where to serve the Docker API, unix:// or tcp:// (repeatable) [default: unix:///run/skep/docker.sock]
+    #[arg(short = 'H', long, env = "SKEP_HOST", value_delimiter = ',')]
+    pub host: Vec<Address>,
+    /// Socket of the local Docker Engine [default: unix:///var/run/docker.sock]
+    #[arg(long, env = "SKEP_ENGINE")]
+    pub engine: Option<Address>,
+    /// Folder of the daemon's state [default: /var/lib/skep]
+    #[arg(long, env = "SKEP_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address or interface that swarm init and join advertise when they are given none
+    #[arg(long, env = "SKEP_ADVERTISE_ADDR")]
+    pub advertise_addr: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,skep::raft=debug [default: info]
+    #[arg(long, env = "SKEP_LOG_LEVEL")]
+    pub log_level: Option<String>,
+    /// How to log: text on a terminal and JSON otherwise, unless chosen here
+    #[arg(long, env = "SKEP_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// TOML file with any of these settings
+    #[arg(long, env = "SKEP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// A socket address of the API or the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A path.
+    Unix(PathBuf),
+    /// `host:port`.
+    Tcp(String),
+}
+
+impl FromStr for Address {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        if let Some(path) = text.strip_prefix("unix://") {
+            if path.starts_with('/') {
+                return Ok(Self::Unix(PathBuf::from(path)));
+            }
+        } else if let Some(rest) = text.strip_prefix("tcp://") {
+            let port = rest.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_some() {
+                return Ok(Self::Tcp(rest.to_owned()));
+            }
+        }
+        Err(ConfigError::Address(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        String::deserialize(source)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// Not an address.
+    #[error("'{0}' is not an address: use unix:///path/to.sock or tcp://host:port")]
+    Address(String),
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is too large to be one.
+    #[error("the configuration file {0} is larger than 1 MiB")]
+    TooLarge(PathBuf),
+    /// The file is not what it should be.
+    #[error("the configuration file {path} is not valid: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+}
+
+/// Settings of a file; the keys are the names of the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct FileConfig {
+    host: Vec<Address>,
+    engine: Option<Address>,
+    data_dir: Option<PathBuf>,
+    advertise_addr: Option<String>,
+    log_level: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+/// Everything the daemon is told from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the Docker API is served.
+    pub hosts: Vec<Address>,
+    /// Where the engine listens.
+    pub engine: Address,
+    /// Folder of the state.
+    pub data_dir: PathBuf,
+    /// Folder of files in memory: payloads of secrets and configs.
+    pub run_dir: PathBuf,
+    /// What init and join advertise by default.
+    pub advertise_addr: Option<String>,
+    /// Filter of log lines.
+    pub log_level: String,
+    /// Form of log lines.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Puts flags over the file over the defaults.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn resolve(args: DaemonArgs) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let unix = |path: &str| Address::Unix(PathBuf::from(path.trim_start_matches("unix://")));
+        let mut hosts = if args.host.is_empty() { file.host } else { args.host };
+        if hosts.is_empty() {
+            hosts.push(unix(DEFAULT_HOST));
+        }
+        let data_dir = args.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        Ok(Self {
+            hosts,
+            engine: args.engine.or(file.engine).unwrap_or_else(|| unix(DEFAULT_ENGINE)),
+            run_dir: PathBuf::from("/run/skep/files"),
+            data_dir: std::path::absolute(&data_dir).unwrap_or(data_dir),
+            advertise_addr: args.advertise_addr.or(file.advertise_addr),
+            log_level: args
+                .log_level
+                .or(file.log_level)
+                .unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
+            log_format: args.log_format.or(file.log_format).unwrap_or_default(),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<FileConfig, ConfigError> {
+    let fail = |source| ConfigError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(fail)?.len() > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(fail)?;
+    toml::from_str(&text)
+        .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn daemon(arguments: &[&str]) -> DaemonArgs {
+        let line = ["skep", "daemon"].iter().chain(arguments);
+        match Cli::parse_from(line).command {
+            CliCommand::Daemon(args) => args,
+            CliCommand::Status { .. } | CliCommand::Completions { .. } => {
+                panic!("a daemon line parses as one")
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("skep.toml");
+        std::fs::write(&path, "host = [\"tcp://127.0.0.1:1\"]\nlog-level = \"debug\"\n")
+            .expect("the file is written");
+        let path = path.to_str().expect("the path is text").to_owned();
+        let config = Config::resolve(daemon(&["--config", &path, "--log-level", "warn"]))
+            .expect("the file is valid");
+        assert_eq!(config.hosts, [Address::Tcp("127.0.0.1:1".to_owned())]);
+        assert_eq!(config.log_level, "warn");
+        assert_eq!(config.data_dir, Path::new("/var/lib/skep"));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_addresses_are_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (text, part) in [("hots = []", "hots"), ("engine = \"/var/run/x\"", "/var/run/x")] {
+            let path = folder.path().join("skep.toml");
+            std::fs::write(&path, text).expect("the file is written");
+            let error = read_file(&path).expect_err("the file is not valid").to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        for text in ["", "unix://", "unix://rel", "tcp://x", "http://x:1", "tcp://x:99999"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,1 +1,10 @@
 //! Unix and TCP sockets of the Docker API, and the way through to the local engine.
+
+mod listen;
+mod proxy;
+
+pub use listen::{ListenError, Sockets, listen};
+pub use proxy::EngineProxy;
+
+#[cfg(test)]
+mod tests;

@@ -171,17 +171,5 @@ pub(super) fn database(error: impl Into<redb::Error>) -> StoreError {
 /// Turns an error into the form that openraft's storage traits ask for, with its causes in the
 /// text.
 pub(super) fn io_error(error: &dyn std::error::Error) -> io::Error {
-    io::Error::other(chain(error))
-}
-
-/// Writes an error and its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
+    io::Error::other(crate::error::chain(error))
 }

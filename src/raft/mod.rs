@@ -36,6 +36,8 @@ use parking_lot::Mutex;
 use skep_core::State;
 use tokio::sync::{broadcast, watch};
 
+use crate::error::chain;
+
 pub use codec::CodecError;
 pub use crypt::{CryptError, DataKey};
 pub use error::{ProposeError, RaftError, SnapshotError, StoreError};
@@ -44,7 +46,6 @@ pub use state_machine::AppliedEvents;
 pub use supervise::Leadership;
 
 use disk::LOG_FILE;
-use error::chain;
 use log_store::LogStore;
 use network::NoPeers;
 use snapshot::{Loaded, SnapshotStore};

@@ -12,8 +12,9 @@ use skep_core::{Applied, Proposal, Rejected, State};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::RaftNode;
-use super::error::{ProposeError, chain};
+use super::error::ProposeError;
 use super::types::{LogProposal, TypeConfig};
+use crate::error::chain;
 
 /// How long a proposal or read may take.
 const DEADLINE: Duration = Duration::from_secs(20);

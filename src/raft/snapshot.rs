@@ -15,8 +15,9 @@ use skep_core::State;
 use super::codec;
 use super::crypt::{DataKey, RecordKind};
 use super::durable_file;
-use super::error::{SnapshotError, chain};
+use super::error::SnapshotError;
 use super::types::SnapshotMeta;
+use crate::error::chain;
 
 /// The directory of snapshots in a manager's directory.
 pub(super) const SNAPSHOT_DIR: &str = "snapshots";

@@ -10,9 +10,10 @@ use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{Change, record_size};
-use super::error::{StoreError, chain};
+use super::error::StoreError;
 use super::log_store::Shared;
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::error::chain;
 
 /// Requests that may wait for the thread; past it, the asker waits.
 pub(super) const QUEUE_MAX: usize = 1024;

@@ -75,7 +75,7 @@ async fn a_damaged_snapshot_is_an_error_that_says_what_to_do() -> TestResult {
         return Err(error.into());
     };
     assert!(matches!(**newest, SnapshotError::Damaged(_)));
-    assert!(super::super::error::chain(&error).contains("restore the state directory"));
+    assert!(crate::error::chain(&error).contains("restore the state directory"));
     // The failed attempt left nothing open.
     let again = RaftNode::open(with_small_bounds(dir.path())).await;
     assert!(matches!(again, Err(RaftError::Snapshot(SnapshotError::TooOld { .. }))));
