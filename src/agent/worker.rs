@@ -303,7 +303,11 @@ impl Worker {
             return Ok(());
         };
         let Ok(_turn) = self.shared.turns.acquire().await else { return Ok(()) };
-        match self.shared.engine.start(&container).await {
+        let started = tokio::select! {
+            started = self.shared.engine.start(&container) => started,
+            () = self.shared.shutdown.cancelled() => return Ok(()),
+        };
+        match started {
             Ok(()) => Ok(()),
             Err(EngineError::Temporary(text)) => Err(text),
             // The next look finds it gone.
