@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_core::command::Command;
 use skep_core::state::{Applied, State};
 
-use crate::backend::{Backend, BackendError, Body, BodyError, EngineVersion};
+use crate::backend::{Backend, BackendError, Body, EngineVersion};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, BODY_BYTES_MAX};
 use crate::query::Query;
-use crate::reply::{self, Reply};
+use crate::reply::{self, CollectError, Reply, collect};
 use crate::route::{ApiVersion, encode};
 
 /// Largest answer of the engine that is read as a whole to be changed.
@@ -181,28 +180,6 @@ pub(crate) async fn collect_json(response: Response<Body>) -> Result<Value, ApiE
     let body = collect(response.into_body(), ENGINE_BYTES_MAX).await;
     let bytes = body.map_err(|error| unreadable(&error))?;
     serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))
-}
-
-/// Why a body could not be collected.
-#[derive(Debug, thiserror::Error)]
-enum CollectError {
-    #[error("it is longer than {0} bytes")]
-    TooLong(usize),
-    #[error("{0}")]
-    Broken(BodyError),
-}
-
-/// Collects a body piece by piece: `Limited` asks for a conversion that the compiler cannot prove for boxed errors.
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, CollectError> {
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
-        if collected.len() + data.len() > bytes_max {
-            return Err(CollectError::TooLong(bytes_max));
-        }
-        collected.extend_from_slice(&data);
-    }
-    Ok(collected.freeze())
 }
 
 fn unreadable(error: &dyn std::error::Error) -> ApiError {

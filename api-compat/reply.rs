@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, Stream};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
 use http::{Response, StatusCode};
@@ -52,6 +52,33 @@ impl HttpBody for Pieces {
         };
         stream.as_mut().poll_next(context).map(|piece| piece.map(|bytes| bytes.map(Frame::data)))
     }
+}
+
+/// Why a body could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// It has more bytes than are read.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+    /// It ended early.
+    #[error("{0}")]
+    Broken(BodyError),
+}
+
+/// Collects a body of at most `bytes_max` bytes, piece by piece: `Limited` asks for a conversion that the compiler cannot prove for boxed errors.
+///
+/// # Errors
+/// Fails if it is too long or ends early.
+pub async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, CollectError> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
+        if collected.len() + data.len() > bytes_max {
+            return Err(CollectError::TooLong(bytes_max));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
 }
 
 /// Makes a response with a status and no body.

@@ -1,2 +1,89 @@
-//! Entry.
-fn main() {}
+//! The binary: reads the command line, starts what it names.
+
+mod status;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
+use skep::config::{Cli, CliCommand, Config, LogFormat};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "skep: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: CliCommand) -> anyhow::Result<()> {
+    match command {
+        CliCommand::Daemon(args) => {
+            let config = Config::resolve(args)?;
+            start_logging(&config)?;
+            runtime()?.block_on(daemon(config))
+        }
+        CliCommand::Status { host } => runtime()?.block_on(status::print(&host)),
+        CliCommand::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "skep", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .with_context(|| format!("'{}' is not a log level or filter", config.log_level))?;
+    let text = match config.log_format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if text {
+        builder.with_ansi(std::io::stderr().is_terminal()).init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+    Ok(())
+}
+
+async fn daemon(config: Config) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let signals = tokio::spawn(wait_for_signal(shutdown.clone()));
+    let result = skep::node::run(config, shutdown.clone(), || {
+        // Without a supervisor that listens there is nobody to tell.
+        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    })
+    .await;
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    shutdown.cancel();
+    signals.await.context("the signal task failed")??;
+    result
+}
+
+/// Cancels `shutdown` on SIGTERM or SIGINT; returns when it is cancelled.
+async fn wait_for_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+        () = shutdown.cancelled() => {}
+    }
+    shutdown.cancel();
+    Ok(())
+}

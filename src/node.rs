@@ -1,1 +1,348 @@
-//! Init, join, leave; owns every task of the process and its shutdown.
+//! Init, join, leave, unlock; owns every task of the process and its shutdown.
+//!
+//! | task | owner | ends when |
+//! | --- | --- | --- |
+//! | API sockets | `run` | `shutdown` is cancelled |
+//! | engine version watch | `run` | `shutdown` is cancelled |
+//! | the member's tasks | `Member` (see `member`) | the node leaves or `shutdown` is cancelled |
+
+mod identity;
+mod member;
+mod upkeep;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use skep_api::backend::{BackendError, InitCluster, Membership};
+use skep_core::id::NodeId;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::agent;
+use crate::api::{EngineProxy, listen};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::docker::DockerEngine;
+use crate::error::chain;
+use crate::manager::{SwarmAddresses, cluster, host_addresses};
+use crate::raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
+
+pub use identity::{DataDir, Identity};
+pub use member::{Member, Surroundings, propose, unreachable_leader};
+
+use member::Consensus;
+
+/// How this node stands to a cluster, with what it needs in that standing.
+pub enum Standing {
+    /// In no cluster.
+    Inactive,
+    /// A member.
+    Active(Arc<Member>),
+    /// A member whose keys are locked.
+    Locked(Identity, LockedKey),
+    /// A member that could not start.
+    Failed(Identity, String),
+}
+
+/// The node of this process.
+pub struct Node {
+    around: Surroundings,
+    /// The way to the engine for everything that is not ours.
+    pub proxy: Arc<EngineProxy>,
+    standing: ArcSwap<Standing>,
+    /// Held while the standing changes.
+    changing: Mutex<()>,
+}
+
+/// Runs the daemon until `shutdown`; calls `ready` once every socket is bound.
+///
+/// # Errors
+/// Says why it could not start.
+pub async fn run(
+    config: Config,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let data = DataDir::open(&config.data_dir)?;
+    let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new(&config.engine.to_string()));
+    let proxy = Arc::new(EngineProxy::new(&config.engine));
+    let around = Surroundings { config: config.clone(), data, engine };
+    let node = Arc::new(Node {
+        around,
+        proxy: proxy.clone(),
+        standing: ArcSwap::from_pointee(Standing::Inactive),
+        changing: Mutex::new(()),
+    });
+    if let Err(failure) = proxy.refresh().await {
+        warn!(error = %failure, "waiting for the engine");
+    }
+    let version = tokio::spawn(proxy.watch_version(shutdown.clone()));
+    node.resume().await?;
+    let sockets = listen(&config.hosts, node.clone(), shutdown.clone())
+        .await
+        .context("cannot serve the Docker API")?;
+    for host in &config.hosts {
+        info!(host = %host, "serving the Docker API");
+    }
+    ready();
+    shutdown.cancelled().await;
+    sockets.finish().await;
+    node.stop().await;
+    version.await.context("the engine's version watch failed")?;
+    Ok(())
+}
+
+impl Node {
+    /// Takes up what the data directory says: membership, a leave that was cut off, or nothing.
+    async fn resume(&self) -> anyhow::Result<()> {
+        let data = &self.around.data;
+        if let Some(identity) = data.leaving()? {
+            self.clear_away(&identity).await?;
+        }
+        let Some(identity) = data.identity()? else {
+            // What an init left behind that never finished.
+            data.erase()?;
+            return Ok(());
+        };
+        match keys::load(&data.raft())? {
+            Keys::Locked(locked) => {
+                warn!(node.id = %identity.node, "the keys are locked; run `docker swarm unlock`");
+                self.standing.store(Arc::new(Standing::Locked(identity, locked)));
+            }
+            Keys::Unlocked(key) => {
+                let standing = match self.start(identity.clone(), key).await {
+                    Ok(member) => Standing::Active(member),
+                    Err(failure) => {
+                        error!(error = %failure, "the cluster could not be taken up");
+                        Standing::Failed(identity, failure.to_string())
+                    }
+                };
+                self.standing.store(Arc::new(standing));
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        identity: Identity,
+        key: crate::raft::DataKey,
+    ) -> Result<Arc<Member>, BackendError> {
+        let consensus = Consensus::open(&self.around.data, key).await?;
+        Ok(Arc::new(Member::start(&self.around, identity, consensus).await?))
+    }
+
+    async fn stop(&self) {
+        let _changing = self.changing.lock().await;
+        if let Standing::Active(member) = &**self.standing.load() {
+            member.stop().await;
+        }
+    }
+
+    /// Returns the member, if the node is one that serves.
+    ///
+    /// # Errors
+    /// `NotManager` otherwise.
+    pub fn member(&self) -> Result<Arc<Member>, BackendError> {
+        match &**self.standing.load() {
+            Standing::Active(member) => Ok(member.clone()),
+            Standing::Inactive | Standing::Locked(..) | Standing::Failed(..) => {
+                Err(BackendError::NotManager)
+            }
+        }
+    }
+
+    /// Tells how the node stands to a cluster.
+    pub fn membership(&self) -> Membership {
+        match &**self.standing.load() {
+            Standing::Inactive => Membership::Inactive,
+            Standing::Active(member) => {
+                let identity = &member.identity;
+                Membership::Manager {
+                    node: identity.node.clone(),
+                    addr: identity.advertise.ip().to_string(),
+                    managers: vec![(identity.node.clone(), identity.advertise.to_string())],
+                }
+            }
+            Standing::Locked(..) => Membership::Locked,
+            Standing::Failed(identity, error) => Membership::Failed {
+                node: Some((identity.node.clone(), identity.advertise.ip().to_string())),
+                error: error.clone(),
+                expired: false,
+            },
+        }
+    }
+
+    /// Makes a cluster of this node.
+    ///
+    /// # Errors
+    /// Says why it cannot be made; nothing is left behind then.
+    pub async fn init(&self, request: InitCluster) -> Result<NodeId, BackendError> {
+        let _changing = self.changing.lock().await;
+        if !matches!(&**self.standing.load(), Standing::Inactive) {
+            if request.force_new_cluster
+                && let Ok(member) = self.member()
+            {
+                // A cluster of one that serves is what was asked for.
+                return Ok(member.identity.node.clone());
+            }
+            return Err(BackendError::AlreadyMember);
+        }
+        let addresses = self.addresses(&request)?;
+        let member = match self.found(&request, &addresses).await {
+            Ok(member) => member,
+            Err(failure) => {
+                if let Err(left) = self.around.data.erase() {
+                    warn!(error = %chain(&left), "a failed init left files behind");
+                }
+                return Err(failure);
+            }
+        };
+        let id = member.identity.node.clone();
+        self.standing.store(Arc::new(Standing::Active(member)));
+        info!(node.id = %id, addr = %addresses.advertise, "cluster made");
+        Ok(id)
+    }
+
+    fn addresses(&self, request: &InitCluster) -> Result<SwarmAddresses, BackendError> {
+        let advertise = match (&request.advertise_addr, &self.around.config.advertise_addr) {
+            (given, Some(default)) if given.is_empty() => default,
+            (given, _) => given,
+        };
+        SwarmAddresses::resolve(
+            &request.listen_addr,
+            advertise,
+            &request.data_path_addr,
+            &host_addresses(),
+        )
+        .map_err(|error| BackendError::Invalid(error.to_string()))
+    }
+
+    async fn found(
+        &self,
+        request: &InitCluster,
+        addresses: &SwarmAddresses,
+    ) -> Result<Arc<Member>, BackendError> {
+        let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
+        let engine = &self.around.engine;
+        let description =
+            engine.describe().await.map_err(|error| BackendError::Engine(error.to_string()))?;
+        let made = cluster::found(request, addresses, description)
+            .map_err(|error| BackendError::Invalid(error.to_string()))?;
+        let data = &self.around.data;
+        data.erase().map_err(|error| internal(&error))?;
+        let key = match keys::load_or_create(&data.raft()).map_err(|error| internal(&error))? {
+            Keys::Unlocked(key) => key,
+            Keys::Locked(_) => {
+                return Err(BackendError::Internal("a new data key is locked".to_owned()));
+            }
+        };
+        let consensus = Consensus::open(data, key).await?;
+        consensus
+            .raft
+            .initialize(&addresses.advertise.to_string())
+            .await
+            .map_err(|error| internal(&error))?;
+        propose(&consensus.raft, made.command).await?;
+        let identity = Identity::new(made.node, made.cluster, addresses);
+        let raft = consensus.raft.clone();
+        let member = match Member::start(&self.around, identity.clone(), consensus).await {
+            Ok(member) => Arc::new(member),
+            Err(failure) => {
+                // The store must be closed before its files go.
+                raft.shutdown().await;
+                return Err(failure);
+            }
+        };
+        if let Err(failure) = data.join(&identity) {
+            member.stop().await;
+            return Err(internal(&failure));
+        }
+        Ok(member)
+    }
+
+    /// Leaves the cluster: forgets it and removes its containers and networks from the engine.
+    ///
+    /// # Errors
+    /// Refuses without `force` what would lose the cluster's state (contract api.md section 1).
+    pub async fn leave(&self, force: bool) -> Result<(), BackendError> {
+        let _changing = self.changing.lock().await;
+        let standing = self.standing.load_full();
+        let identity = match &*standing {
+            Standing::Inactive => return Err(BackendError::NotMember),
+            Standing::Active(member) => member.identity.clone(),
+            Standing::Locked(identity, _) | Standing::Failed(identity, _) => identity.clone(),
+        };
+        if !force {
+            return Err(BackendError::LeaveRefused(refusal(&standing).to_owned()));
+        }
+        self.around.data.begin_leave().map_err(|error| BackendError::Internal(chain(&error)))?;
+        self.standing.store(Arc::new(Standing::Inactive));
+        if let Standing::Active(member) = &*standing {
+            member.stop().await;
+        }
+        self.clear_away(&identity)
+            .await
+            .map_err(|error| BackendError::Internal(format!("{error:#}")))?;
+        info!(node.id = %identity.node, "left the cluster");
+        Ok(())
+    }
+
+    /// Removes what a membership left on disk and in the engine; safe to repeat.
+    async fn clear_away(&self, identity: &Identity) -> anyhow::Result<()> {
+        let data = &self.around.data;
+        data.erase()?;
+        let files = member::payload_files(&self.around.config, &identity.node)?;
+        let cleared = agent::clear(&*self.around.engine, &identity.node, &*files).await;
+        if let Err(failure) = cleared {
+            warn!(
+                error = %failure,
+                "containers or networks of the cluster are left; the next start removes them"
+            );
+            return Ok(());
+        }
+        data.end_leave()?;
+        Ok(())
+    }
+
+    /// Unlocks the keys and starts the member.
+    ///
+    /// # Errors
+    /// Says why the key does not fit or the member does not start.
+    pub async fn unlock(&self, key: &str) -> Result<(), BackendError> {
+        let _changing = self.changing.lock().await;
+        let standing = self.standing.load_full();
+        let (identity, locked) = match &*standing {
+            Standing::Locked(identity, locked) => (identity, locked),
+            Standing::Inactive => return Err(BackendError::NotManager),
+            Standing::Active(_) | Standing::Failed(..) => return Err(BackendError::NotLocked),
+        };
+        let key = skep_pki::UnlockKey::parse(key).map_err(|error| match error {
+            skep_pki::Error::UnlockKeyLength => BackendError::WrongKey,
+            _ => BackendError::InvalidKey,
+        })?;
+        let key = locked
+            .unlock(&KeyEncryptionKey::from_bytes(*key.bytes()))
+            .map_err(|_| BackendError::WrongKey)?;
+        let member = self.start(identity.clone(), key).await?;
+        self.standing.store(Arc::new(Standing::Active(member)));
+        info!(node.id = %identity.node, "unlocked");
+        Ok(())
+    }
+}
+
+/// The texts that clients match, for a manager that is alone in its cluster.
+fn refusal(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Locked(..) => {
+            "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
+        }
+        Standing::Active(_) | Standing::Failed(..) | Standing::Inactive => {
+            "You are attempting to leave the swarm on a node that is participating as a manager. \
+             Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
+        }
+    }
+}

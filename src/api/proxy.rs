@@ -7,13 +7,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::header::{CONNECTION, EXPECT, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use skep_api::backend::{BackendError, Body, EngineVersion};
+use skep_api::reply::collect;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -83,11 +84,9 @@ impl EngineProxy {
         *request.uri_mut() = http::Uri::from_static("/version");
         request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("docker"));
         let response = self.call(request).await?;
-        let bytes = Limited::new(response.into_body(), VERSION_BYTES_MAX)
-            .collect()
+        let bytes = collect(response.into_body(), VERSION_BYTES_MAX)
             .await
-            .map_err(|error| BackendError::Engine(error.to_string()))?
-            .to_bytes();
+            .map_err(|error| BackendError::Engine(error.to_string()))?;
         let found: VersionAnswer = serde_json::from_slice(&bytes).map_err(|error| {
             BackendError::Engine(format!("its version is not readable: {error}"))
         })?;

@@ -1,1 +1,10 @@
 //! What only managers run: the leader's loop and the cluster behind the API.
+
+mod addresses;
+pub mod cluster;
+pub mod control;
+pub mod events;
+pub mod leader;
+pub mod streams;
+
+pub use addresses::{AddressError, SwarmAddresses, host_addresses};

@@ -1,0 +1,147 @@
+//! The cluster behind the API: answers from the committed state, puts commands through consensus. Knows no HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use http::{Request, Response};
+use skep_api::backend::{
+    Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem, LogOptions,
+    LogSelector, Membership, Rotate,
+};
+use skep_core::command::Command;
+use skep_core::id::NodeId;
+use skep_core::model::cluster::{Cluster, ClusterSpec, RootCa};
+use skep_core::state::{Applied, Event, State};
+use skep_core::time::Timestamp;
+
+use super::{cluster, streams};
+use crate::clock;
+use crate::node::{Node, propose, unreachable_leader};
+
+#[async_trait]
+impl Backend for Node {
+    async fn read(&self) -> Result<Arc<State>, BackendError> {
+        self.member()?.raft.read().await.map_err(|error| unreachable_leader(&error))
+    }
+
+    async fn propose(&self, command: Command) -> Result<Applied, BackendError> {
+        propose(&self.member()?.raft, command).await
+    }
+
+    async fn changed(&self, index: u64, limit: Duration) -> Result<Arc<State>, BackendError> {
+        let mut states = self.member()?.raft.watch();
+        let newer = states.wait_for(|state| state.index() > index);
+        match tokio::time::timeout(limit, newer).await {
+            Err(_) => Err(BackendError::Timeout),
+            Ok(Err(_)) => Err(BackendError::NotManager),
+            Ok(Ok(state)) => Ok(state.clone()),
+        }
+    }
+
+    fn entropy(&self) -> u128 {
+        clock::entropy()
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    fn membership(&self) -> Membership {
+        Self::membership(self)
+    }
+
+    async fn init(&self, request: InitCluster) -> Result<NodeId, BackendError> {
+        Self::init(self, request).await
+    }
+
+    async fn join(&self, _request: JoinCluster) -> Result<(), BackendError> {
+        match Self::membership(self) {
+            Membership::Inactive => Err(BackendError::Unsupported(
+                "joining a cluster is not supported by this version of skep; \
+                 run \"docker swarm init\" to make a cluster of this node"
+                    .to_owned(),
+            )),
+            Membership::Pending { .. }
+            | Membership::Manager { .. }
+            | Membership::Worker { .. }
+            | Membership::Locked
+            | Membership::Failed { .. } => Err(BackendError::AlreadyMember),
+        }
+    }
+
+    async fn leave(&self, force: bool) -> Result<(), BackendError> {
+        Self::leave(self, force).await
+    }
+
+    async fn update_cluster(
+        &self,
+        version: u64,
+        spec: ClusterSpec,
+        rotate: Rotate,
+    ) -> Result<(), BackendError> {
+        let member = self.member()?;
+        let state = self.read().await?;
+        let current = state.cluster().ok_or(BackendError::NotManager)?;
+        let root = desired_root(current, &spec)?;
+        let command = cluster::update(current, version, spec, rotate, root);
+        propose(&member.raft, command).await?;
+        Ok(())
+    }
+
+    async fn unlock(&self, key: &str) -> Result<(), BackendError> {
+        Self::unlock(self, key).await
+    }
+
+    async fn logs(
+        &self,
+        selector: LogSelector,
+        options: LogOptions,
+    ) -> Result<BoxStream<'static, LogItem>, BackendError> {
+        let member = self.member()?;
+        Ok(streams::logs(member, selector, options))
+    }
+
+    async fn events(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<BoxStream<'static, Event>, BackendError> {
+        Ok(self.member()?.events.stream(since, until, clock::now()))
+    }
+
+    async fn engine(&self, request: Request<Body>) -> Result<Response<Body>, BackendError> {
+        self.proxy.call(request).await
+    }
+
+    fn engine_version(&self) -> EngineVersion {
+        self.proxy.version()
+    }
+}
+
+/// Returns the root that a spec asks for, if it is not the one in use.
+fn desired_root(current: &Cluster, spec: &ClusterSpec) -> Result<Option<RootCa>, BackendError> {
+    let invalid = |error: skep_pki::Error| BackendError::Invalid(error.to_string());
+    let key = String::from_utf8_lossy(&spec.signing_ca_key.0);
+    let desired = skep_pki::parse_desired_ca(&spec.signing_ca_cert, &key, cluster::now_unix())
+        .map_err(invalid)?;
+    match desired {
+        skep_pki::DesiredCa::Internal(root) => {
+            if root.certificate_pem == current.root_ca.certificate_pem {
+                return Ok(None);
+            }
+            cluster::held_root(&root, spec.force_rotate).map(Some).map_err(invalid)
+        }
+        skep_pki::DesiredCa::External { .. } => Err(BackendError::Unsupported(
+            "rotating to an external CA is not supported by this version of skep".to_owned(),
+        )),
+        skep_pki::DesiredCa::Unspecified => {
+            if spec.force_rotate == current.root_ca.last_force_rotate {
+                return Ok(None);
+            }
+            let (_, held) = cluster::new_root().map_err(invalid)?;
+            Ok(Some(RootCa { last_force_rotate: spec.force_rotate, ..held }))
+        }
+    }
+}

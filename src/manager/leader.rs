@@ -1,0 +1,84 @@
+//! The leader's loop: look at the newest state, plan, propose, look again. Decides nothing itself.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use skep_core::command::{Command, Proposal};
+use skep_core::plan::{Plan, plan};
+use skep_core::state::{Rejected, State};
+use skep_core::time::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, debug_span, error, warn};
+
+use crate::clock;
+use crate::raft::RaftNode;
+
+/// Wait after a plan could not be committed although nothing contradicted it.
+const RETRY_PERIOD: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Plans whenever the state changes or a plan asked to be woken, until `shutdown`.
+pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
+    let mut states = raft.watch();
+    loop {
+        let state = states.borrow_and_update().clone();
+        let wake_at = if raft.is_leader() { step(&raft, &state).await } else { None };
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = wake(wake_at) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn wake(at: Option<Timestamp>) {
+    match at {
+        Some(at) => clock::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Plans once; returns when to look again if the state does not change before.
+async fn step(raft: &RaftNode, state: &Arc<State>) -> Option<Timestamp> {
+    let now = clock::now();
+    let span = debug_span!("plan", index = state.index());
+    let made = span.in_scope(|| contain(state, now))?;
+    for reason in &made.reasons {
+        debug!(reason = %reason.text, service.id = ?reason.service, task.id = ?reason.task, "not done");
+    }
+    if made.changes.is_empty() {
+        return made.wake_at;
+    }
+    let command = Command::Plan { based_on: state.index(), changes: made.changes };
+    match raft.propose(Proposal { at: now, command }).instrument(span).await {
+        // The state changed by it, so the watch wakes the loop.
+        Ok((_, Ok(_))) => made.wake_at,
+        Ok((_, Err(Rejected::StalePlan))) => {
+            debug!("the state moved on while planning");
+            Some(clock::now())
+        }
+        Ok((_, Err(rejected))) => {
+            error!(error = %rejected, "a plan contradicts the state it was made from");
+            Some(clock::now().after(RETRY_PERIOD))
+        }
+        Err(failure) => {
+            warn!(error = %failure, "the plan was not committed");
+            Some(clock::now().after(RETRY_PERIOD))
+        }
+    }
+}
+
+/// Runs the planners; a planner that panics is logged and its plan dropped, so that the rest of the manager lives on.
+fn contain(state: &State, now: Timestamp) -> Option<Plan> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| plan(state, now))) {
+        Ok(made) => Some(made),
+        Err(cause) => {
+            let text = cause
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| cause.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            error!(plan.index = state.index(), cause = text, "a planner panicked");
+            None
+        }
+    }
+}

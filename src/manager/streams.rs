@@ -1,0 +1,113 @@
+//! Gathers the output of tasks into one stream. Reads no engine itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use skep_api::backend::{LogItem, LogOptions, LogSelector};
+use skep_core::id::TaskId;
+use skep_core::model::task::{Task, TaskState};
+use skep_core::state::State;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::agent::logs::task_logs;
+use crate::node::Member;
+
+/// Lines under way to a slow client, over all tasks of a stream.
+const LINES_MAX: usize = 256;
+
+/// Streams what the selected tasks wrote; when following, tasks that come later too.
+pub fn logs(
+    member: Arc<Member>,
+    selector: LogSelector,
+    options: LogOptions,
+) -> BoxStream<'static, LogItem> {
+    let (sender, receiver) = mpsc::channel(LINES_MAX);
+    // The gathering task ends when the client goes, the member stops or everything was said.
+    tokio::spawn(gather(member, selector, options, sender));
+    stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    })
+    .boxed()
+}
+
+async fn gather(
+    member: Arc<Member>,
+    selector: LogSelector,
+    options: LogOptions,
+    sender: mpsc::Sender<LogItem>,
+) {
+    let mut states = member.raft.watch();
+    let mut begun = BTreeSet::new();
+    let mut readers = JoinSet::new();
+    loop {
+        let state = states.borrow_and_update().clone();
+        for task in selected(&state, &selector) {
+            if is_readable(&task) && begun.insert(task.id.clone()) {
+                readers.spawn(read(member.clone(), task, options.clone(), sender.clone()));
+            }
+        }
+        if !options.follow || is_gone(&state, &selector) {
+            break;
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { break },
+            () = sender.closed() => return,
+        }
+    }
+    tokio::select! {
+        () = async { while readers.join_next().await.is_some() {} } => {}
+        () = sender.closed() => {}
+    }
+}
+
+/// Passes on what one task wrote.
+async fn read(
+    member: Arc<Member>,
+    task: Arc<Task>,
+    options: LogOptions,
+    sender: mpsc::Sender<LogItem>,
+) {
+    let mut items = match task_logs(&member.engine, &member.identity.node, &task, &options).await {
+        Ok(items) => items,
+        Err(error) => stream::iter([LogItem::Problem(error.to_string())]).boxed(),
+    };
+    loop {
+        tokio::select! {
+            item = items.next() => match item {
+                Some(item) => if sender.send(item).await.is_err() { return },
+                None => return,
+            },
+            () = sender.closed() => return,
+        }
+    }
+}
+
+/// Returns the selected tasks, oldest first, so that their lines come in an order that makes sense.
+fn selected(state: &State, selector: &LogSelector) -> Vec<Arc<Task>> {
+    let mut tasks: Vec<_> = match selector {
+        LogSelector::Service(service) => state.service_tasks(service).cloned().collect(),
+        LogSelector::Task(task) => state.tasks().get(task).cloned().into_iter().collect(),
+    };
+    let key = |task: &Arc<Task>| -> (_, TaskId) { (task.meta.created_at, task.id.clone()) };
+    tasks.sort_by_key(key);
+    tasks
+}
+
+/// Tells whether a task has, or had, a container to read from.
+fn is_readable(task: &Task) -> bool {
+    task.status.container.is_some() && task.status.state != TaskState::Rejected
+        || task.status.state == TaskState::Running
+}
+
+/// Tells whether nothing more can come: the service, or the one task, is gone.
+fn is_gone(state: &State, selector: &LogSelector) -> bool {
+    match selector {
+        LogSelector::Service(service) => !state.services().contains_key(service),
+        LogSelector::Task(task) => {
+            state.tasks().get(task).is_none_or(|task| task.status.state.is_terminal())
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What a node remembers of its membership between starts, and the files of its certificate. Holds no secrets itself.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use skep_core::id::{ClusterId, NodeId};
+use skep_core::model::cluster::Cluster;
+use thiserror::Error;
+
+use crate::manager::SwarmAddresses;
+
+const IDENTITY_FILE: &str = "node.json";
+const LEAVING_FILE: &str = "leaving.json";
+/// An identity file larger than this is not one of ours.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Why the data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// A file cannot be read or written.
+    #[error("cannot use {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path} is damaged: {reason}; restore it, or remove the data directory to start anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Which node of which cluster this is, and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Form of the file.
+    version: u32,
+    /// The node.
+    pub node: NodeId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// To listen on.
+    pub listen: SocketAddr,
+    /// To tell others.
+    pub advertise: SocketAddr,
+    /// Source of overlay traffic.
+    pub data_path: IpAddr,
+}
+
+impl Identity {
+    /// Makes the identity of a new member.
+    pub fn new(node: NodeId, cluster: ClusterId, addresses: &SwarmAddresses) -> Self {
+        Self {
+            version: 1,
+            node,
+            cluster,
+            listen: addresses.listen,
+            advertise: addresses.advertise,
+            data_path: addresses.data_path,
+        }
+    }
+}
+
+/// The folder of a daemon's state.
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// Makes the folder if it is missing.
+    ///
+    /// # Errors
+    /// Says why it cannot be made.
+    pub fn open(path: &Path) -> Result<Self, IdentityError> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(path).map_err(|source| io(path, source))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The folder of log, snapshots and data key.
+    pub fn raft(&self) -> PathBuf {
+        self.0.join("raft")
+    }
+
+    /// Reads which node this is; `None` if it is in no cluster.
+    ///
+    /// # Errors
+    /// Says why the file cannot be read.
+    pub fn identity(&self) -> Result<Option<Identity>, IdentityError> {
+        self.read(IDENTITY_FILE)
+    }
+
+    /// Reads which node had begun to leave when the daemon ended.
+    ///
+    /// # Errors
+    /// Says why the file cannot be read.
+    pub fn leaving(&self) -> Result<Option<Identity>, IdentityError> {
+        self.read(LEAVING_FILE)
+    }
+
+    /// Remembers the membership. Everything else must be on disk before.
+    ///
+    /// # Errors
+    /// Says why the file cannot be written.
+    pub fn join(&self, identity: &Identity) -> Result<(), IdentityError> {
+        let text = serde_json::to_vec_pretty(identity).unwrap_or_default();
+        self.replace(&self.0, IDENTITY_FILE, &text)
+    }
+
+    /// Notes that the node leaves: from here on it is in no cluster, and what is left of it is only to be cleared away.
+    ///
+    /// # Errors
+    /// Says why the note cannot be written.
+    pub fn begin_leave(&self) -> Result<(), IdentityError> {
+        let from = self.0.join(IDENTITY_FILE);
+        match std::fs::rename(&from, self.0.join(LEAVING_FILE)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(io(&from, source)),
+            Ok(()) => self.sync(&self.0),
+        }
+    }
+
+    /// Erases log, keys and certificates.
+    ///
+    /// # Errors
+    /// Says what cannot be erased.
+    pub fn erase(&self) -> Result<(), IdentityError> {
+        for folder in [self.raft(), self.certificates()] {
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(io(&folder, source)),
+                Ok(()) => {}
+            }
+        }
+        self.sync(&self.0)
+    }
+
+    /// Forgets that the node was leaving: nothing is left of it.
+    ///
+    /// # Errors
+    /// Says why the note cannot be removed.
+    pub fn end_leave(&self) -> Result<(), IdentityError> {
+        let path = self.0.join(LEAVING_FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(&path, error)),
+            Err(_) | Ok(()) => self.sync(&self.0),
+        }
+    }
+
+    /// Writes the certificate, its key and the root it descends from.
+    ///
+    /// # Errors
+    /// Says which file cannot be written.
+    pub fn write_certificate(
+        &self,
+        certificate: &skep_pki::NodeCertificate,
+        root_pem: &str,
+    ) -> Result<(), IdentityError> {
+        let folder = self.certificates();
+        Self::open(&folder)?;
+        self.replace(&folder, "swarm-root-ca.crt", root_pem.as_bytes())?;
+        self.replace(&folder, "swarm-node.key", certificate.key_pem.as_bytes())?;
+        self.replace(&folder, "swarm-node.crt", certificate.certificate_pem.as_bytes())
+    }
+
+    /// Tells whether the certificate on disk was issued by the cluster's root and is not due for renewal at `now_unix`.
+    pub fn has_certificate(&self, cluster: &Cluster, now_unix: i64) -> bool {
+        let read = |name| std::fs::read_to_string(self.certificates().join(name)).ok();
+        let current =
+            read("swarm-root-ca.crt").is_some_and(|root| root == cluster.root_ca.certificate_pem);
+        let fresh = read("swarm-node.crt")
+            .and_then(|pem| skep_pki::renewal_window(&pem).ok())
+            .is_some_and(|(from, to)| now_unix < skep_pki::renew_at(from, to, 0.0));
+        current && fresh
+    }
+
+    fn certificates(&self) -> PathBuf {
+        self.0.join("certificates")
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Identity>, IdentityError> {
+        let path = self.0.join(name);
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(io(&path, source)),
+            Ok(found) if found.len() > FILE_BYTES_MAX => {
+                return Err(IdentityError::Damaged { path, reason: "it is too large".to_owned() });
+            }
+            Ok(_) => {}
+        }
+        let text = std::fs::read(&path).map_err(|source| io(&path, source))?;
+        let damaged = |error: serde_json::Error| IdentityError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+
+    /// Writes a file so that after a crash either the old or the new one is there, whole.
+    fn replace(&self, folder: &Path, name: &str, content: &[u8]) -> Result<(), IdentityError> {
+        let (path, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
+        let write = || {
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&fresh)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            std::fs::rename(&fresh, &path)
+        };
+        write().map_err(|source| io(&path, source))?;
+        self.sync(folder)
+    }
+
+    fn sync(&self, folder: &Path) -> Result<(), IdentityError> {
+        let opened = std::fs::File::open(folder).and_then(|handle| handle.sync_all());
+        opened.map_err(|source| io(folder, source))
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> IdentityError {
+    IdentityError::Io { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn membership_is_remembered_until_the_node_leaves() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let data = DataDir::open(folder.path())?;
+        assert_eq!(data.identity()?, None);
+        let addresses = SwarmAddresses {
+            listen: "0.0.0.0:2377".parse()?,
+            advertise: "192.0.2.1:2377".parse()?,
+            data_path: "192.0.2.1".parse()?,
+        };
+        let identity =
+            Identity::new(NodeId::from_entropy(1), ClusterId::from_entropy(2), &addresses);
+        data.join(&identity)?;
+        assert_eq!(data.identity()?, Some(identity.clone()));
+        data.begin_leave()?;
+        assert_eq!((data.identity()?, data.leaving()?), (None, Some(identity)));
+        data.erase()?;
+        data.end_leave()?;
+        assert_eq!(data.leaving()?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let data = DataDir::open(folder.path())?;
+        std::fs::write(folder.path().join(IDENTITY_FILE), b"{\"version\":1")?;
+        let text = data.identity().expect_err("the file is cut short").to_string();
+        assert!(text.contains("node.json is damaged"), "{text}");
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! A running member of a cluster: starts its tasks in order and stops them in reverse. Decides nothing.
+//!
+//! | task | ends when | what it does |
+//! | --- | --- | --- |
+//! | events | `stop` | remembers cluster events (`manager::events`) |
+//! | leader | `stop` | plans and proposes (`manager::leader`) |
+//! | assigner | `stop` | turns each state into what this node must run |
+//! | agent | `stop` | runs it (`agent`) |
+//! | data plane | `stop` | names and published ports (`dataplane`) |
+//! | upkeep | `stop` | certificate, key wrapping, description (`upkeep`) |
+//! | port | `stop` | holds the cluster's port |
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use skep_api::backend::BackendError;
+use skep_core::assign::{Assigned, assigned};
+use skep_core::command::{Command, Proposal};
+use skep_core::id::{NodeId, TaskId};
+use skep_core::model::task::TaskStatus;
+use skep_core::state::{Applied, State};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::identity::{DataDir, Identity};
+use super::upkeep;
+use crate::agent::files::{PayloadFiles, TmpfsFiles};
+use crate::agent::status::{ReportError, ReportSink};
+use crate::agent::{Agent, AgentDeps};
+use crate::clock;
+use crate::config::Config;
+use crate::dataplane::{DataPlane, Settings};
+use crate::engine::Engine;
+use crate::error::chain;
+use crate::manager::events::{self, EventLog};
+use crate::manager::leader;
+use crate::raft::{DataKey, ProposeError, RaftNode, RaftOptions};
+
+/// Consensus id of the node that makes a cluster.
+const FIRST_VOTER: u64 = 1;
+
+/// What every member of this process shares.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// What the daemon was told.
+    pub config: Arc<Config>,
+    /// The folder of its state.
+    pub data: DataDir,
+    /// The local engine.
+    pub engine: Arc<dyn Engine>,
+}
+
+/// A running member.
+pub struct Member {
+    /// Which node of which cluster it is.
+    pub identity: Identity,
+    /// Consensus.
+    pub raft: Arc<RaftNode>,
+    /// Cluster events.
+    pub events: Arc<EventLog>,
+    /// The local engine, for logs.
+    pub engine: Arc<dyn Engine>,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Consensus of a node that is about to be a member.
+pub struct Consensus {
+    /// Consensus.
+    pub raft: Arc<RaftNode>,
+    /// Key of what is on disk.
+    pub key: DataKey,
+}
+
+impl Consensus {
+    /// Opens log and snapshots and applies what was committed.
+    ///
+    /// # Errors
+    /// Says why they cannot be used.
+    pub async fn open(data: &DataDir, key: DataKey) -> Result<Self, BackendError> {
+        let options = RaftOptions::new(data.raft(), FIRST_VOTER, key.clone());
+        let raft =
+            RaftNode::open(options).await.map_err(|error| BackendError::Internal(chain(&error)))?;
+        Ok(Self { raft: Arc::new(raft), key })
+    }
+}
+
+impl Member {
+    /// Starts everything that a member runs.
+    ///
+    /// # Errors
+    /// Says why the cluster's port cannot be had.
+    pub async fn start(
+        around: &Surroundings,
+        identity: Identity,
+        consensus: Consensus,
+    ) -> Result<Self, BackendError> {
+        let Consensus { raft, key } = consensus;
+        let listen = tokio::net::TcpListener::bind(identity.listen).await.map_err(|error| {
+            BackendError::Internal(format!("listen tcp {}: bind: {error}", identity.listen))
+        })?;
+        let files = payload_files(&around.config, &identity.node)
+            .map_err(|error| BackendError::Internal(format!("no place for secrets: {error}")))?;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let events = Arc::new(EventLog::default());
+        tasks.spawn(events::record(events.clone(), raft.events(), stop.clone()));
+        tasks.spawn(hold_port(listen, stop.clone()));
+        tasks.spawn(leader::run(raft.clone(), stop.clone()));
+
+        let (sender, assignments) = watch::channel(None);
+        tasks.spawn(assign(raft.watch(), identity.node.clone(), sender, stop.clone()));
+        tasks.spawn(Agent::run(AgentDeps {
+            engine: around.engine.clone(),
+            node: identity.node.clone(),
+            assigned: assignments,
+            reports: Arc::new(Reporter { raft: raft.clone(), node: identity.node.clone() }),
+            files,
+            shutdown: stop.clone(),
+        }));
+        let plane = DataPlane::new(Settings::default());
+        tasks.spawn(plane.run(raft.watch(), identity.node.clone(), stop.clone()));
+        let keeper = upkeep::Upkeep::new(around, identity.node.clone(), raft.clone(), key);
+        tasks.spawn(keeper.run(stop.clone()));
+
+        info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
+        let engine = around.engine.clone();
+        Ok(Self { identity, raft, events, engine, stop, tasks: Mutex::new(tasks) })
+    }
+
+    /// Stops its tasks, then consensus. Containers stay as they are.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                warn!(error = %error, "a task of the member failed");
+            }
+        }
+        self.raft.shutdown().await;
+        info!(node.id = %self.identity.node, "member stopped");
+    }
+}
+
+/// Stamps the time on a command and puts it through consensus.
+///
+/// # Errors
+/// Says why it was not carried out.
+pub async fn propose(raft: &RaftNode, command: Command) -> Result<Applied, BackendError> {
+    let proposal = Proposal { at: clock::now(), command };
+    match raft.propose(proposal).await {
+        Ok((_, outcome)) => Ok(outcome?),
+        Err(error) => Err(unreachable_leader(&error)),
+    }
+}
+
+/// Says in the API's terms why consensus gave no answer.
+pub fn unreachable_leader(error: &ProposeError) -> BackendError {
+    match error {
+        ProposeError::NoLeader | ProposeError::NotLeader { .. } => BackendError::NoLeader,
+        ProposeError::Timeout => BackendError::Timeout,
+        ProposeError::Unknown => BackendError::Internal(error.to_string()),
+        ProposeError::Stopped(_) => BackendError::NotManager,
+    }
+}
+
+/// Returns where the payloads of a node's tasks live: in memory, outside the data directory.
+///
+/// # Errors
+/// Says why there can be no such place.
+pub fn payload_files(config: &Config, node: &NodeId) -> std::io::Result<Arc<dyn PayloadFiles>> {
+    Ok(Arc::new(TmpfsFiles::open(&config.run_dir.join(node.as_str()))?))
+}
+
+/// Reports of this node's tasks, on their way through consensus.
+struct Reporter {
+    raft: Arc<RaftNode>,
+    node: NodeId,
+}
+
+#[async_trait]
+impl ReportSink for Reporter {
+    async fn report(&self, statuses: Vec<(TaskId, TaskStatus)>) -> Result<(), ReportError> {
+        let command = Command::ReportTasks { node: self.node.clone(), statuses };
+        let outcome = propose(&self.raft, command).await;
+        outcome.map(drop).map_err(|error| ReportError(error.to_string()))
+    }
+}
+
+async fn assign(
+    mut states: watch::Receiver<Arc<State>>,
+    node: NodeId,
+    sender: watch::Sender<Option<Arc<Assigned>>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let state = states.borrow_and_update().clone();
+        let wanted = assigned(&state, &node);
+        sender.send_if_modified(|held| {
+            let differs = held.as_deref() != Some(&wanted);
+            if differs {
+                *held = Some(Arc::new(wanted));
+            }
+            differs
+        });
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Holds the cluster's port, so that a clash shows at once. Nothing is served on it before other nodes can join.
+async fn hold_port(listener: tokio::net::TcpListener, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(stream),
+                Err(_) => clock::sleep(std::time::Duration::from_millis(100)).await,
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}
