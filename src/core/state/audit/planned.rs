@@ -1,10 +1,10 @@
 //! Rules that planners keep: `apply` cannot know better than the planner, so it lets breaches pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
 use crate::id::{ServiceId, TaskId};
-use crate::model::service::{PublishMode, Service, Slot, UpdateOrder};
+use crate::model::service::{PublishMode, Slot};
 use crate::model::task::{Task, TaskState};
 use crate::state::State;
 
@@ -20,28 +20,22 @@ fn is_wanted(task: &Task) -> bool {
     task.desired <= TaskState::Complete && !task.status.state.is_terminal()
 }
 
-/// A slot has one task that is wanted; two while an update starts the new one first.
+/// A slot has one task that is wanted; two of different specs while an update starts the new one first. Whether one did
+/// cannot be told from the state: the spec that asked for it may have been replaced since.
 fn one_wanted_task_a_slot(state: &State, found: &mut Vec<String>) {
-    let mut slots: BTreeMap<(&ServiceId, &Slot), Vec<&TaskId>> = BTreeMap::new();
+    let mut slots: BTreeMap<(&ServiceId, &Slot), Vec<&Task>> = BTreeMap::new();
     for task in state.tasks.values().filter(|task| is_wanted(task)) {
         if let Some(service) = &task.service {
-            slots.entry((service, &task.slot)).or_default().push(&task.id);
+            slots.entry((service, &task.slot)).or_default().push(task);
         }
     }
     for ((service, slot), tasks) in slots {
-        let Some(service) = state.services.get(service) else { continue };
-        let allowed = if starts_first(service, slot, &tasks) { 2 } else { 1 };
-        if tasks.len() > allowed {
-            found.push(format!("{} of {slot:?} is to be filled by {tasks:?}", service.id));
+        let specs: BTreeSet<u64> = tasks.iter().map(|task| task.spec_version).collect();
+        if tasks.len() > specs.len().min(2) && state.services.contains_key(service) {
+            let tasks: Vec<&TaskId> = tasks.into_iter().map(|task| &task.id).collect();
+            found.push(format!("{service} of {slot:?} is to be filled by {tasks:?}"));
         }
     }
-}
-
-fn starts_first(service: &Service, slot: &Slot, tasks: &[&TaskId]) -> bool {
-    let orders = [&service.spec.update, &service.spec.rollback];
-    let may = orders.into_iter().flatten().any(|how| how.order == UpdateOrder::StartFirst);
-    let updated = service.progress.as_ref().and_then(|progress| progress.slots.get(slot));
-    may && updated.is_some_and(|slot| tasks.contains(&&slot.task))
 }
 
 /// On one node, a host-mode port is published by one wanted task.

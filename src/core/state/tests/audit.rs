@@ -107,9 +107,11 @@ const BREACHES: &[(&str, Breach)] = &[
         state.put_node(node);
     }),
     ("one-wanted-task-a-slot", |state| {
+        let spec_version = state.tasks[&task_id(0)].spec_version;
         task(state, 1, |task| {
             task.service = Some(service_id(0));
             task.slot = Slot::Number(0);
+            task.spec_version = spec_version;
         });
     }),
     ("host-ports-once", |state| {
