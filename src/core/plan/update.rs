@@ -34,16 +34,22 @@ pub(super) fn plan(draft: &mut Draft) {
     }
 }
 
-/// Stops what a running up-to-date task of the same slot replaces: the second half of starting first.
+/// Stops what an up-to-date task of the same slot replaces, once that runs: the second half of starting first. What
+/// does not run itself has nothing to offer until then.
 fn stop_outdated(draft: &mut Draft, service: &Service, slots: &Slots) {
     for tasks in slots.values().filter(|tasks| wanted(tasks).nth(1).is_some()) {
-        let successor = wanted(tasks)
-            .find(|task| task.status.state == TaskState::Running && !dirty(draft, service, task));
-        let Some(successor) = successor else { continue };
+        let fresh = wanted(tasks).filter(|task| !dirty(draft, service, task));
+        let Some(successor) = fresh.max_by_key(|task| (runs(task), &task.id)) else { continue };
         for task in wanted(tasks).filter(|task| task.id != successor.id) {
-            draft.set_desired(task, TaskState::Shutdown);
+            if runs(successor) || !runs(task) {
+                draft.set_desired(task, TaskState::Shutdown);
+            }
         }
     }
+}
+
+fn runs(task: &Task) -> bool {
+    task.status.state == TaskState::Running
 }
 
 fn wanted(tasks: &[Arc<Task>]) -> impl Iterator<Item = &Arc<Task>> {
@@ -306,6 +312,11 @@ impl<'a> Run<'a> {
             UpdateOrder::StopFirst => false,
         };
         if start_first {
+            // An update that overtakes another one may find two tasks: the better one bridges the time.
+            let bridge = wanted(tasks).max_by_key(|task| (runs(task), &task.id));
+            for task in wanted(tasks).filter(|task| Some(&task.id) != bridge.map(|it| &it.id)) {
+                draft.set_desired(task, TaskState::Shutdown);
+            }
             return draft.create_task(id, slot.clone(), TaskState::Running, None);
         }
         for task in wanted(tasks) {

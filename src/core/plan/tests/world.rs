@@ -16,6 +16,7 @@ use crate::model::service::{Service, ServiceMode, ServiceSpec, Slot, TaskSpec};
 use crate::model::task::{Task, TaskState, TaskStatus};
 use crate::plan::{Plan, plan};
 use crate::state::State;
+use crate::state::audit::audit;
 use crate::time::Timestamp;
 
 /// A cluster whose log and clock the test moves on.
@@ -169,6 +170,7 @@ impl World {
         assert_eq!(again.changes, [], "planning twice is planning once");
         assert_eq!(again.wake_at, found.wake_at, "the same wake-up is asked for");
         assert!(found.wake_at.is_none_or(|at| at > self.now), "a wake-up lies ahead");
+        assert_eq!(audit(&self.state), []);
         self.label_tasks();
         found
     }

@@ -1,0 +1,96 @@
+//! Mistakes made on purpose, so that the invariants can show that they notice. Nothing here runs without `Settings::bug`.
+
+use std::sync::Arc;
+
+use super::PlantedBug;
+use super::world::World;
+use crate::command::{Change, NewTask};
+use crate::id::{NodeId, TaskId};
+use crate::model::service::ServiceSpec;
+use crate::model::task::{Task, TaskState};
+use crate::state::State;
+
+/// Makes a plan fill a slot twice.
+pub(super) fn repeat_first_task(changes: &mut Vec<Change>, seed: u64) {
+    let first = changes.iter().find_map(|change| match change {
+        Change::CreateTask(new) => Some(new.clone()),
+        Change::PatchTask(_)
+        | Change::RemoveTask(_)
+        | Change::PatchService(_)
+        | Change::PatchNetwork(_)
+        | Change::SetRole { .. } => None,
+    });
+    if let Some(first) = first {
+        changes.push(Change::CreateTask(NewTask { id: TaskId::from_seed(99, seed), ..first }));
+    }
+}
+
+/// Returns a state in which updates may take all slots at once.
+pub(super) fn without_update_limits(state: &State) -> State {
+    let mut state = state.clone();
+    let services: Vec<_> = state.services().values().cloned().collect();
+    for mut service in services {
+        let limitless = Arc::make_mut(&mut service);
+        let mut spec = ServiceSpec::clone(&limitless.spec);
+        for config in [&mut spec.update, &mut spec.rollback].into_iter().flatten() {
+            config.parallelism = 0;
+        }
+        limitless.spec = Arc::new(spec);
+        state.services.insert(service.id.clone(), service);
+    }
+    state
+}
+
+impl World {
+    /// Breaks something in the state, once.
+    pub(super) fn spoil_state(&mut self) {
+        if self.bug_done {
+            return;
+        }
+        let spoiled = match self.settings.bug {
+            Some(PlantedBug::StateGoesBack) => self.take_back(),
+            Some(PlantedBug::TaskMoves) => self.move_task(),
+            Some(PlantedBug::AddressTwice) => self.share_address(),
+            Some(
+                PlantedBug::SecondTaskInSlot
+                | PlantedBug::ParallelismIgnored
+                | PlantedBug::WriteLost
+                | PlantedBug::ReplicaDiverges
+                | PlantedBug::NoAdoption
+                | PlantedBug::WakeUpIgnored,
+            )
+            | None => None,
+        };
+        if let Some(task) = spoiled {
+            self.state.tasks.insert(task.id.clone(), Arc::new(task));
+            self.bug_done = true;
+        }
+    }
+
+    fn take_back(&self) -> Option<Task> {
+        let started = |task: &&Arc<Task>| task.status.state == TaskState::Running;
+        let mut task = Task::clone(self.state.tasks().values().find(started)?);
+        task.status.state = TaskState::Preparing;
+        Some(task)
+    }
+
+    fn move_task(&self) -> Option<Task> {
+        let bound = |task: &&Arc<Task>| task.status.state == TaskState::Running;
+        let mut task = Task::clone(self.state.tasks().values().find(bound)?);
+        task.node = Some(NodeId::from_seed(7, 99));
+        Some(task)
+    }
+
+    fn share_address(&self) -> Option<Task> {
+        let live: Vec<&Arc<Task>> = self
+            .state
+            .tasks()
+            .values()
+            .filter(|task| !task.status.state.is_terminal() && !task.networks.is_empty())
+            .collect();
+        let [first, second, ..] = live.as_slice() else { return None };
+        let mut task = Task::clone(second);
+        task.networks.clone_from(&first.networks);
+        Some(task)
+    }
+}

@@ -1,0 +1,98 @@
+//! Lives through many simulated lifetimes. `SKEP_SIM_SEEDS` says how many, `SKEP_SIM_SEED` picks one to look at.
+
+use std::env;
+
+use skep_core::State;
+use skep_core::sim::{PlantedBug, Report, Settings, Violation, run};
+
+/// Lifetimes of one run.
+const SEEDS_DEFAULT: u64 = 200;
+
+/// Lifetimes until a planted bug must have been noticed.
+const BUG_SEEDS_MAX: u64 = 60;
+
+fn encode(state: &State) -> Vec<u8> {
+    rmp_serde::to_vec_named(state).expect("a state can be encoded")
+}
+
+fn decode(bytes: &[u8]) -> Option<State> {
+    rmp_serde::from_slice(bytes).ok()
+}
+
+fn settings(nodes: u64, bug: Option<PlantedBug>) -> Settings {
+    Settings { nodes, events: 160, bug, encode, decode }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test is told what to run, the core is not")]
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok()?.parse().ok()
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    match number("SKEP_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SKEP_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT),
+    }
+}
+
+fn tell(nodes: u64, found: &Violation) -> ! {
+    let Violation { seed, event, invariant, detail } = found;
+    panic!(
+        "\nseed {seed}, {nodes} nodes, event {event}: not true that {invariant}:\n{detail}\n\
+            replay with SKEP_SIM_SEED={seed}"
+    );
+}
+
+fn live(nodes: u64) -> Report {
+    let mut sum = Report::default();
+    for seed in seeds() {
+        let report = run(seed, settings(nodes, None)).unwrap_or_else(|found| tell(nodes, &found));
+        sum.entries += report.entries;
+        sum.plans += report.plans;
+        sum.tasks += report.tasks;
+        sum.crashes += report.crashes;
+        sum.containers += report.containers;
+        sum.commands += report.commands;
+        sum.adopted += report.adopted;
+    }
+    sum
+}
+
+/// A run in which little happened proves little.
+fn check_busy(sum: Report) {
+    let seeds = seeds().count() as u64;
+    if seeds < 20 {
+        return;
+    }
+    assert!(sum.tasks > 5 * seeds, "{sum:?}");
+    assert!(sum.containers > 3 * seeds, "{sum:?}");
+    assert!(sum.commands > 5 * seeds, "{sum:?}");
+    assert!(sum.crashes > seeds / 2, "{sum:?}");
+    assert!(sum.adopted > seeds / 2, "{sum:?}");
+}
+
+#[test]
+fn one_node_keeps_every_promise() {
+    check_busy(live(1));
+}
+
+#[test]
+fn three_nodes_keep_every_promise() {
+    check_busy(live(3));
+}
+
+#[test]
+fn the_same_seed_is_the_same_lifetime() {
+    for seed in 0..3 {
+        assert_eq!(run(seed, settings(1, None)), run(seed, settings(1, None)));
+    }
+}
+
+#[test]
+fn every_planted_bug_is_noticed() {
+    for bug in PlantedBug::ALL {
+        let found = (0..BUG_SEEDS_MAX).find_map(|seed| run(seed, settings(1, Some(bug))).err());
+        let found = found.unwrap_or_else(|| panic!("{bug:?} goes unnoticed"));
+        assert_eq!(found.invariant, bug.breaks(), "{bug:?}: {found:?}");
+    }
+}
