@@ -16,7 +16,6 @@ on_both_engines!(restart_finds_everything);
 
 /// What a client can read of the whole swarm, but for what time itself changes.
 fn snapshot(docker: &Docker) -> Result<Vec<Value>> {
-    let tokens = docker.json(&["swarm", "join-token", "-q", "worker"]).ok();
     Ok(vec![
         docker.json(&["service", "inspect", "web", "idle"])?,
         docker.json(&["secret", "inspect", "password"])?,
@@ -24,7 +23,7 @@ fn snapshot(docker: &Docker) -> Result<Vec<Value>> {
         docker.json(&["network", "inspect", "inner"])?[0]["IPAM"].clone(),
         docker.json(&["node", "inspect", "self"])?[0]["Spec"].clone(),
         docker.json(&["info", "--format", "{{json .Swarm.Cluster}}"])?,
-        tokens.into(),
+        docker.ok(&["swarm", "join-token", "-q", "worker"])?.into(),
         docker.ok(&["swarm", "join-token", "-q", "manager"])?.into(),
         docker.ok(&["node", "ls", "-q"])?.into(),
     ])
@@ -34,7 +33,8 @@ fn build_up(docker: &Docker) -> Result<()> {
     docker.ok(&["network", "create", "-d", "overlay", "--subnet", "10.200.7.0/24", "inner"])?;
     docker.ok_with(&["secret", "create", "password", "-"], b"a-very-secret-word")?;
     docker.ok_with(&["config", "create", "settings", "-"], b"a-plain-setting")?;
-    docker.ok(&["node", "update", "--label-add", "rack=7", "self"])?;
+    let node = docker.ok(&["node", "ls", "-q"])?;
+    docker.ok(&["node", "update", "--label-add", "rack=7", &node])?;
     docker.ok(&["swarm", "update", "--task-history-limit", "3"])?;
     docker.ok(&["swarm", "join-token", "--rotate", "-q", "worker"])?;
     for (name, replicas) in [("web", "2"), ("idle", "0")] {
