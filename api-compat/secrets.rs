@@ -8,7 +8,7 @@ use skep_core::model::secret::Secret;
 
 use crate::call::Call;
 use crate::convert::secret::{check_secret, secret_from_wire, secret_to_wire};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::filters::Filters;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
@@ -58,6 +58,10 @@ pub async fn create(mut call: Call) -> Reply {
     call.state().await?;
     let spec = secret_from_wire(spec);
     check_secret(&spec)?;
+    // No plugin that holds secrets can be asked by skep, so none is found.
+    if let Some(driver) = &spec.driver {
+        return Err(ApiError::rpc(Code::Unknown, format!("plugin \"{}\" not found", driver.name)));
+    }
     let id = SecretId::from_entropy(call.backend.entropy());
     call.propose(Command::CreateSecret { id: id.clone(), spec: Box::new(spec) }).await?;
     Ok(reply::json(StatusCode::CREATED, &Created { id: id.to_string() }))

@@ -320,9 +320,9 @@ impl Node {
             Standing::Inactive => return Err(BackendError::NotManager),
             Standing::Active(_) | Standing::Failed(..) => return Err(BackendError::NotLocked),
         };
-        let key = skep_pki::UnlockKey::parse(key).map_err(|error| match error {
-            skep_pki::Error::UnlockKeyLength => BackendError::WrongKey,
-            _ => BackendError::InvalidKey,
+        let key = skep_pki::UnlockKey::parse(key).map_err(|error| {
+            let length = error == skep_pki::Error::UnlockKeyLength;
+            if length { BackendError::WrongKey } else { BackendError::InvalidKey }
         })?;
         let key = locked
             .unlock(&KeyEncryptionKey::from_bytes(*key.bytes()))

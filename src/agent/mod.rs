@@ -68,6 +68,8 @@ struct Shared {
     images: Images,
     reports: Reports,
     turns: Semaphore,
+    /// Held while networks are made.
+    ensuring: tokio::sync::Mutex<()>,
     /// Asks for unused networks to be removed.
     collect: Notify,
     context: Mutex<Option<NodeContext>>,
@@ -104,6 +106,7 @@ impl Agent {
             files,
             reports: Reports::default(),
             turns: Semaphore::new(TURNS),
+            ensuring: tokio::sync::Mutex::new(()),
             collect: Notify::new(),
             context: Mutex::new(None),
             shutdown: shutdown.clone(),
@@ -366,7 +369,8 @@ pub async fn clear(
     files: &dyn PayloadFiles,
 ) -> Result<(), EngineError> {
     let found = engine.list(node).await?;
-    let removals = found.iter().map(|found| remove_container(engine, found));
+    // Without grace, as users of `swarm leave` expect: nobody is left to wait for.
+    let removals = found.iter().map(|found| engine.remove(&found.container));
     let outcomes = futures_util::future::join_all(removals).await;
     for network in engine.networks(node).await? {
         engine.remove_network(&network.engine_id).await?;

@@ -259,7 +259,8 @@ impl Worker {
         let ports = if endpoint.ports.is_empty() { &endpoint.spec.ports } else { &endpoint.ports };
         let mut bound = Vec::new();
         for port in ports.iter().filter(|port| port.mode == PublishMode::Host) {
-            if let Some(published) = self.view.ports.get(&(port.target, port.protocol)) {
+            let published = self.view.ports.get(&(port.target, port.protocol));
+            for published in published.into_iter().flatten() {
                 bound.push(PortConfig { published: *published, ..port.clone() });
             }
         }
@@ -399,6 +400,8 @@ impl Shared {
         let plan = container_plan(task, &node, &assigned.networks, mounts)?;
         let image = self.images.fetch(&plan.image, &task.spec.registry_auth);
         let networks = async {
+            // One after another: engines that make a network twice at once may refuse both for an overlap.
+            let _ensuring = self.ensuring.lock().await;
             for network in &networks {
                 if let Err(error) = self.engine.ensure_network(network).await {
                     return Err(self.judge_network(error, assigned).await);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{CONNECTION, EXPECT, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -82,7 +82,6 @@ impl EngineProxy {
         let body = Empty::new().map_err(|never| match never {}).boxed();
         let mut request = Request::new(body);
         *request.uri_mut() = http::Uri::from_static("/version");
-        request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("docker"));
         let response = self.call(request).await?;
         let bytes = collect(response.into_body(), VERSION_BYTES_MAX)
             .await
@@ -129,6 +128,8 @@ impl EngineProxy {
     /// `Engine` if it cannot be reached or breaks off before it answers.
     pub async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, BackendError> {
         request.headers_mut().remove(EXPECT);
+        // The engine refuses requests without a host; those made here have none.
+        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("docker"));
         if wants_upgrade(request.headers()) {
             return self.upgrade(request).await;
         }

@@ -86,8 +86,8 @@ pub struct ContainerView {
     pub pid: i64,
     /// Exit code; 0 while running.
     pub exit_code: i64,
-    /// Ports bound on the host, by port and protocol in the container.
-    pub ports: BTreeMap<(u16, PortProtocol), u16>,
+    /// Ports bound on the host, one an address family, by port and protocol in the container.
+    pub ports: BTreeMap<(u16, PortProtocol), Vec<u16>>,
 }
 
 /// A network on the engine.

@@ -221,7 +221,7 @@ impl Engine for SimEngine {
                     .plan
                     .ports
                     .iter()
-                    .map(|port| ((port.target, port.protocol), port.published))
+                    .map(|port| ((port.target, port.protocol), vec![port.published]))
                     .collect(),
             }))
         })

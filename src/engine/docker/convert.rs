@@ -89,7 +89,7 @@ fn container(state: &ContainerState) -> Option<Container> {
     }
 }
 
-fn ports(ports: Option<PortMap>) -> BTreeMap<(u16, PortProtocol), u16> {
+fn ports(ports: Option<PortMap>) -> BTreeMap<(u16, PortProtocol), Vec<u16>> {
     let mut bound = BTreeMap::new();
     for (key, bindings) in ports.unwrap_or_default() {
         let (port, protocol) = key.split_once('/').unwrap_or((&key, "tcp"));
@@ -98,11 +98,10 @@ fn ports(ports: Option<PortMap>) -> BTreeMap<(u16, PortProtocol), u16> {
             "sctp" => PortProtocol::Sctp,
             _ => PortProtocol::Tcp,
         };
-        let host = bindings
-            .unwrap_or_default()
-            .iter()
-            .find_map(|binding| binding.host_port.as_ref()?.parse().ok());
-        if let (Ok(port), Some(host)) = (port.parse(), host) {
+        let bindings = bindings.unwrap_or_default();
+        let host = bindings.iter().filter_map(|binding| binding.host_port.as_ref()?.parse().ok());
+        let host: Vec<u16> = host.collect();
+        if let (Ok(port), false) = (port.parse(), host.is_empty()) {
             bound.insert((port, protocol), host);
         }
     }
