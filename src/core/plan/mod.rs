@@ -50,11 +50,12 @@ pub struct Reason {
 const PLANNERS: [fn(&mut Draft); 11] = [
     nodes::plan,
     enforcer::plan,
-    restart::plan,
     replicated::plan,
     global::plan,
     jobs::plan,
+    // Before the replacement of what failed: an update that turns back replaces it by another spec.
     update::plan,
+    restart::plan,
     allocator::plan,
     scheduler::plan,
     allocator::gateways::plan,

@@ -29,9 +29,22 @@ pub(super) fn plan(draft: &mut Draft) {
         if !service.spec.mode.is_job() {
             let slots = slots_of(&draft.state, &service.id);
             stop_outdated(draft, &service, &slots);
-            plan_service(draft, &service, &slots);
+            if plan_service(draft, &service, &slots) == Outcome::TurnedBack
+                && let Some(service) = draft.state.services().get(&service.id).cloned()
+            {
+                plan_service(draft, &service, &slots);
+            }
         }
     }
+}
+
+/// What became of an update in one look.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// It goes on, has ended, or never began.
+    Steady,
+    /// The service has its previous spec again, which is now to be brought about.
+    TurnedBack,
 }
 
 /// Stops what an up-to-date task of the same slot replaces, once that runs: the second half of starting first. What
@@ -61,10 +74,10 @@ fn dirty(draft: &Draft, service: &Service, task: &Task) -> bool {
     is_dirty(service, task, node.map(Arc::as_ref))
 }
 
-fn plan_service(draft: &mut Draft, service: &Arc<Service>, slots: &Slots) {
+fn plan_service(draft: &mut Draft, service: &Arc<Service>, slots: &Slots) -> Outcome {
     let phase = service.update_status.as_ref().map(|status| status.state);
     if matches!(phase, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
-        return;
+        return Outcome::Steady;
     }
     let outdated = outdated_slots(draft, service, slots);
     if service.progress.is_none() && outdated.is_empty() {
@@ -72,17 +85,17 @@ fn plan_service(draft: &mut Draft, service: &Arc<Service>, slots: &Slots) {
             let status = completed(draft.now, begun(draft.now, service.update_status.as_ref()));
             write(draft, service, status, None);
         }
-        return;
+        return Outcome::Steady;
     }
     let mut run = Run::new(draft.now, service, outdated.len());
     run.advance(draft);
     if let Some(failed) = run.failure(draft) {
-        run.fail(draft, &failed);
-        return;
+        return run.fail(draft, &failed);
     }
     run.start_slots(draft, slots, &outdated);
     run.finish_if_done(draft, &outdated);
     write(draft, service, run.status, run.progress);
+    Outcome::Steady
 }
 
 /// Returns the slots whose task is outdated and has no successor yet, in order.
@@ -245,7 +258,7 @@ impl<'a> Run<'a> {
     }
 
     /// Stops or turns back.
-    fn fail(self, draft: &mut Draft, task: &TaskId) {
+    fn fail(self, draft: &mut Draft, task: &TaskId) -> Outcome {
         let cause = format!("due to failure or early termination of task {task}");
         let rolls_back = self.status.state == UpdateState::RollbackStarted;
         let goes_back = !rolls_back
@@ -266,6 +279,7 @@ impl<'a> Run<'a> {
             roll_back: goes_back,
             ..ServicePatch::default()
         });
+        if goes_back { Outcome::TurnedBack } else { Outcome::Steady }
     }
 
     /// Returns how many slots are being updated: until the new task is up, and for the delay after that.

@@ -1,4 +1,5 @@
-//! Lives through many simulated lifetimes. `SKEP_SIM_SEEDS` says how many, `SKEP_SIM_SEED` picks one to look at.
+//! Lives through many simulated lifetimes. `SKEP_SIM_SEEDS` says how many, `SKEP_SIM_SEED` picks one to look
+//! at, `SKEP_SIM_EVENTS` makes them longer.
 
 use std::env;
 
@@ -7,6 +8,9 @@ use skep_core::sim::{PlantedBug, Report, Settings, Violation, run};
 
 /// Lifetimes of one run.
 const SEEDS_DEFAULT: u64 = 200;
+
+/// Things that happen in one lifetime before faults stop.
+const EVENTS_DEFAULT: u64 = 160;
 
 /// Lifetimes until a planted bug must have been noticed.
 const BUG_SEEDS_MAX: u64 = 60;
@@ -20,7 +24,8 @@ fn decode(bytes: &[u8]) -> Option<State> {
 }
 
 fn settings(nodes: u64, bug: Option<PlantedBug>) -> Settings {
-    Settings { nodes, events: 160, bug, encode, decode }
+    let events = number("SKEP_SIM_EVENTS").unwrap_or(EVENTS_DEFAULT);
+    Settings { nodes, events, bug, encode, decode }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test is told what to run, the core is not")]
@@ -39,7 +44,7 @@ fn tell(nodes: u64, found: &Violation) -> ! {
     let Violation { seed, event, invariant, detail } = found;
     panic!(
         "\nseed {seed}, {nodes} nodes, event {event}: not true that {invariant}:\n{detail}\n\
-            replay with SKEP_SIM_SEED={seed}"
+            replay with SKEP_SIM_SEED={seed} and the same SKEP_SIM_EVENTS"
     );
 }
 

@@ -184,7 +184,8 @@ impl World {
             }
             let place = place(&task);
             let count = self.labels.values().filter(|label| place_of(label) == place).count();
-            let letter = char::from(b'a' + u8::try_from(count).expect("tests make few tasks"));
+            let number = u32::try_from(count).expect("tests make few tasks");
+            let letter = char::from_u32(u32::from('a') + number).expect("tests make few tasks");
             self.labels.insert(task.id.clone(), format!("{place}{letter}"));
         }
     }
@@ -240,6 +241,19 @@ impl World {
         let status = TaskStatus { at: self.now, state, ..task.status.clone() };
         let node = task.node.clone().expect("the task has a node");
         self.run(Command::ReportTasks { node, statuses: vec![(task.id.clone(), status)] });
+    }
+
+    /// Returns the labels of a service's tasks that have a node, in order.
+    pub(super) fn bound_tasks(&self, service: &ServiceId) -> Vec<String> {
+        let bound = self.state.service_tasks(service).filter(|task| {
+            task.node.is_some()
+                && task.status.state >= TaskState::Assigned
+                && !task.status.state.is_terminal()
+        });
+        let mut labels: Vec<String> =
+            bound.filter_map(|task| self.labels.get(&task.id).cloned()).collect();
+        labels.sort();
+        labels
     }
 
     /// Lets every node bring its tasks as far as they should go, and plans after each step, until nothing moves.
@@ -308,7 +322,8 @@ fn place(task: &Task) -> String {
 }
 
 fn place_of(label: &str) -> &str {
-    &label[..label.len() - 1]
+    let last = label.chars().next_back().map_or(0, char::len_utf8);
+    &label[..label.len() - last]
 }
 
 /// Returns the state that an agent brings a task to.
