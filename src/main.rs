@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use skep::config::{Cli, CliCommand, Config, LogFormat};
+use skep::node::Machine;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -63,7 +64,8 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
 async fn daemon(config: Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let signals = tokio::spawn(wait_for_signal(shutdown.clone()));
-    let result = skep::node::run(config, shutdown.clone(), || {
+    let machine = Machine::real(&config);
+    let result = skep::node::run(config, machine, shutdown.clone(), |_| {
         // Without a supervisor that listens there is nobody to tell.
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     })

@@ -7,6 +7,7 @@
 //! | the member's tasks | `Member` (see `member`) | the node leaves or `shutdown` is cancelled |
 
 mod identity;
+mod machine;
 mod member;
 mod upkeep;
 
@@ -23,13 +24,12 @@ use tracing::{error, info, warn};
 use crate::agent;
 use crate::api::{EngineProxy, listen};
 use crate::config::Config;
-use crate::engine::Engine;
-use crate::engine::docker::DockerEngine;
 use crate::error::chain;
 use crate::manager::{SwarmAddresses, cluster, host_addresses};
 use crate::raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 
 pub use identity::{DataDir, Identity};
+pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, unreachable_leader};
 
 use member::Consensus;
@@ -56,20 +56,20 @@ pub struct Node {
     changing: Mutex<()>,
 }
 
-/// Runs the daemon until `shutdown`; calls `ready` once every socket is bound.
+/// Runs the daemon until `shutdown`; calls `ready` with the node once every socket is bound.
 ///
 /// # Errors
 /// Says why it could not start.
 pub async fn run(
     config: Config,
+    machine: Machine,
     shutdown: CancellationToken,
-    ready: impl FnOnce(),
+    ready: impl FnOnce(&Arc<Node>),
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let data = DataDir::open(&config.data_dir)?;
-    let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new(&config.engine.to_string()));
     let proxy = Arc::new(EngineProxy::new(&config.engine));
-    let around = Surroundings { config: config.clone(), data, engine };
+    let around = Surroundings { config: config.clone(), data, machine };
     let node = Arc::new(Node {
         around,
         proxy: proxy.clone(),
@@ -87,7 +87,7 @@ pub async fn run(
     for host in &config.hosts {
         info!(host = %host, "serving the Docker API");
     }
-    ready();
+    ready(&node);
     shutdown.cancelled().await;
     sockets.finish().await;
     node.stop().await;
@@ -227,7 +227,7 @@ impl Node {
         addresses: &SwarmAddresses,
     ) -> Result<Arc<Member>, BackendError> {
         let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
-        let engine = &self.around.engine;
+        let engine = &self.around.machine.engine;
         let description =
             engine.describe().await.map_err(|error| BackendError::Engine(error.to_string()))?;
         let made = cluster::found(request, addresses, description)
@@ -295,8 +295,9 @@ impl Node {
     async fn clear_away(&self, identity: &Identity) -> anyhow::Result<()> {
         let data = &self.around.data;
         data.erase()?;
-        let files = member::payload_files(&self.around.config, &identity.node)?;
-        let cleared = agent::clear(&*self.around.engine, &identity.node, &*files).await;
+        let machine = &self.around.machine;
+        let files = (machine.open_files)(&identity.node)?;
+        let cleared = agent::clear(&*machine.engine, &identity.node, &*files).await;
         if let Err(failure) = cleared {
             warn!(
                 error = %failure,

@@ -26,13 +26,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::identity::{DataDir, Identity};
+use super::machine::Machine;
 use super::upkeep;
-use crate::agent::files::{PayloadFiles, TmpfsFiles};
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
 use crate::clock;
 use crate::config::Config;
-use crate::dataplane::{DataPlane, Settings};
+use crate::dataplane::DataPlane;
 use crate::engine::Engine;
 use crate::error::chain;
 use crate::manager::events::{self, EventLog};
@@ -49,8 +49,8 @@ pub struct Surroundings {
     pub config: Arc<Config>,
     /// The folder of its state.
     pub data: DataDir,
-    /// The local engine.
-    pub engine: Arc<dyn Engine>,
+    /// What the machine offers.
+    pub machine: Machine,
 }
 
 /// A running member.
@@ -102,7 +102,8 @@ impl Member {
         let listen = tokio::net::TcpListener::bind(identity.listen).await.map_err(|error| {
             BackendError::Internal(format!("listen tcp {}: bind: {error}", identity.listen))
         })?;
-        let files = payload_files(&around.config, &identity.node)
+        let machine = &around.machine;
+        let files = (machine.open_files)(&identity.node)
             .map_err(|error| BackendError::Internal(format!("no place for secrets: {error}")))?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -114,20 +115,20 @@ impl Member {
         let (sender, assignments) = watch::channel(None);
         tasks.spawn(assign(raft.watch(), identity.node.clone(), sender, stop.clone()));
         tasks.spawn(Agent::run(AgentDeps {
-            engine: around.engine.clone(),
+            engine: machine.engine.clone(),
             node: identity.node.clone(),
             assigned: assignments,
             reports: Arc::new(Reporter { raft: raft.clone(), node: identity.node.clone() }),
             files,
             shutdown: stop.clone(),
         }));
-        let plane = DataPlane::new(Settings::default());
+        let plane = DataPlane::new(machine.data_plane.clone());
         tasks.spawn(plane.run(raft.watch(), identity.node.clone(), stop.clone()));
         let keeper = upkeep::Upkeep::new(around, identity.node.clone(), raft.clone(), key);
         tasks.spawn(keeper.run(stop.clone()));
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
-        let engine = around.engine.clone();
+        let engine = machine.engine.clone();
         Ok(Self { identity, raft, events, engine, stop, tasks: Mutex::new(tasks) })
     }
 
@@ -165,14 +166,6 @@ pub fn unreachable_leader(error: &ProposeError) -> BackendError {
         ProposeError::Unknown => BackendError::Internal(error.to_string()),
         ProposeError::Stopped(_) => BackendError::NotManager,
     }
-}
-
-/// Returns where the payloads of a node's tasks live: in memory, outside the data directory.
-///
-/// # Errors
-/// Says why there can be no such place.
-pub fn payload_files(config: &Config, node: &NodeId) -> std::io::Result<Arc<dyn PayloadFiles>> {
-    Ok(Arc::new(TmpfsFiles::open(&config.run_dir.join(node.as_str()))?))
 }
 
 /// Reports of this node's tasks, on their way through consensus.

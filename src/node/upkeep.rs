@@ -40,7 +40,7 @@ impl Upkeep {
     pub fn new(around: &Surroundings, node: NodeId, raft: Arc<RaftNode>, key: DataKey) -> Self {
         Self {
             data: around.data.clone(),
-            engine: around.engine.clone(),
+            engine: around.machine.engine.clone(),
             node,
             raft,
             key,
