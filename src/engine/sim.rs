@@ -35,8 +35,9 @@ struct Inner {
     images: BTreeSet<String>,
     made: u64,
     down: bool,
-    starts: u64,
+    history: Vec<String>,
     health: Health,
+    description: NodeDescription,
     logs: BTreeMap<String, Vec<EngineLogLine>>,
 }
 
@@ -64,8 +65,18 @@ impl SimEngine {
             images: BTreeSet::new(),
             made: 0,
             down: false,
-            starts: 0,
+            history: Vec::new(),
             health: Health::Unchecked,
+            description: NodeDescription {
+                hostname: "sim".to_owned(),
+                architecture: "x86_64".to_owned(),
+                os: "linux".to_owned(),
+                nano_cpus: 4_000_000_000,
+                memory_bytes: 8 << 30,
+                engine_version: "28.0.0".to_owned(),
+                plugins: vec![("Network".to_owned(), "overlay".to_owned())],
+                ..NodeDescription::default()
+            },
             logs: BTreeMap::new(),
         };
         let (events, _) = broadcast::channel(EVENTS_MAX);
@@ -77,7 +88,12 @@ impl SimEngine {
         self.inner.lock().images.insert(image.to_owned());
     }
 
-    /// Makes every call fail for the time being, or ends that. Containers go on.
+    /// Sets what the engine tells of itself and its host.
+    pub fn set_description(&self, description: NodeDescription) {
+        self.inner.lock().description = description;
+    }
+
+    /// Makes every call fail for the time being and ends what streams, or lets calls succeed again. Containers go on.
     pub fn set_down(&self, down: bool) {
         self.inner.lock().down = down;
         let _ = self.events.send(Wake(None));
@@ -104,6 +120,12 @@ impl SimEngine {
     /// Adds a line to a container's output.
     pub fn add_log(&self, id: &str, line: EngineLogLine) {
         self.inner.lock().logs.entry(id.to_owned()).or_default().push(line);
+        let _ = self.events.send(Wake(None));
+    }
+
+    /// Tells of every change to containers, also while the engine is down.
+    pub fn watch(&self) -> broadcast::Receiver<Wake> {
+        self.events.subscribe()
     }
 
     /// Returns all containers by id.
@@ -117,8 +139,13 @@ impl SimEngine {
     }
 
     /// Tells how often containers were started.
-    pub fn starts(&self) -> u64 {
-        self.inner.lock().starts
+    pub fn starts(&self) -> usize {
+        self.inner.lock().history.iter().filter(|act| act.starts_with("start ")).count()
+    }
+
+    /// Returns which images were started and stopped, in order: `start image`, `stop image`.
+    pub fn history(&self) -> Vec<String> {
+        self.inner.lock().history.clone()
     }
 
     fn with<T>(
@@ -160,21 +187,42 @@ fn wake(plan: &ContainerPlan) -> Wake {
     Wake(plan.labels.get(TASK_ID_LABEL).and_then(|id| id.parse().ok()))
 }
 
+/// Reads the output of one container.
+struct LogReader {
+    engine: SimEngine,
+    id: String,
+    next: usize,
+    receiver: broadcast::Receiver<Wake>,
+}
+
+impl LogReader {
+    /// Returns the next line; when following, waits for it as long as the container runs.
+    async fn read(&mut self, follow: bool) -> Option<EngineLogLine> {
+        loop {
+            let over = {
+                let inner = self.engine.inner.lock();
+                if let Some(line) = inner.logs.get(&self.id).and_then(|held| held.get(self.next)) {
+                    self.next += 1;
+                    return Some(line.clone());
+                }
+                let held = inner.containers.get(&self.id);
+                inner.down
+                    || !held.is_some_and(|held| matches!(held.state, Container::Running { .. }))
+            };
+            if over || !follow {
+                return None;
+            }
+            if let Err(broadcast::error::RecvError::Closed) = self.receiver.recv().await {
+                return None;
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Engine for SimEngine {
     async fn describe(&self) -> Result<NodeDescription, EngineError> {
-        self.with(|_| {
-            Ok(NodeDescription {
-                hostname: "sim".to_owned(),
-                architecture: "x86_64".to_owned(),
-                os: "linux".to_owned(),
-                nano_cpus: 4_000_000_000,
-                memory_bytes: 8 << 30,
-                engine_version: "28.0.0".to_owned(),
-                plugins: vec![("Network".to_owned(), "overlay".to_owned())],
-                ..NodeDescription::default()
-            })
-        })
+        self.with(|inner| Ok(inner.description.clone()))
     }
 
     async fn version(&self) -> Result<EngineVersion, EngineError> {
@@ -268,15 +316,16 @@ impl Engine for SimEngine {
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         self.change(container, |inner, mut held| {
-            inner.starts += 1;
+            inner.history.push(format!("start {}", held.plan.image));
             held.state = Container::Running { health: inner.health };
             Some(held)
         })
     }
 
     async fn stop(&self, container: &str, _grace_seconds: i64) -> Result<(), EngineError> {
-        self.change(container, |_, mut held| {
+        self.change(container, |inner, mut held| {
             if let Container::Running { health } = held.state {
+                inner.history.push(format!("stop {}", held.plan.image));
                 held.state = Container::Exited { code: 137, error: String::new(), health };
             }
             Some(held)
@@ -329,21 +378,38 @@ impl Engine for SimEngine {
         container: &str,
         options: &LogOptions,
     ) -> Result<BoxStream<'static, Result<EngineLogLine, EngineError>>, EngineError> {
-        let lines =
-            self.with(|inner| Ok(inner.logs.get(container).cloned().unwrap_or_default()))?;
-        let tail = options.tail.and_then(|tail| usize::try_from(tail).ok()).unwrap_or(lines.len());
-        let skipped = lines.len().saturating_sub(tail);
-        Ok(stream::iter(lines.into_iter().skip(skipped).map(Ok)).boxed())
+        let receiver = self.watch();
+        let (id, lines) = self.with(|inner| {
+            let found = inner
+                .containers
+                .iter()
+                .find(|(id, held)| *id == container || held.plan.name == container);
+            let Some((id, _)) = found else {
+                return Err(fatal(404, format!("No such container: {container}")));
+            };
+            Ok((id.clone(), inner.logs.get(id).map_or(0, Vec::len)))
+        })?;
+        let tail = options.tail.and_then(|tail| usize::try_from(tail).ok()).unwrap_or(lines);
+        let reader =
+            LogReader { engine: self.clone(), id, next: lines.saturating_sub(tail), receiver };
+        let follow = options.follow;
+        let lines = stream::unfold(reader, move |mut reader| async move {
+            let line = reader.read(follow).await?;
+            Some((Ok(line), reader))
+        });
+        Ok(lines.boxed())
     }
 
     async fn events(&self, _node: &NodeId) -> Result<BoxStream<'static, Wake>, EngineError> {
         let receiver = self.with(|_| Ok(self.events.subscribe()))?;
-        let wakes = stream::unfold(receiver, |mut receiver| async move {
-            match receiver.recv().await {
-                Ok(wake) => Some((wake, receiver)),
-                Err(broadcast::error::RecvError::Lagged(_)) => Some((Wake(None), receiver)),
-                Err(broadcast::error::RecvError::Closed) => None,
-            }
+        let wakes = stream::unfold((receiver, self.clone()), |(mut receiver, engine)| async move {
+            let wake = match receiver.recv().await {
+                Ok(wake) => wake,
+                Err(broadcast::error::RecvError::Lagged(_)) => Wake(None),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            let down = engine.inner.lock().down;
+            (!down).then_some((wake, (receiver, engine)))
         });
         Ok(wakes.boxed())
     }
