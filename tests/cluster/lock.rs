@@ -1,0 +1,123 @@
+//! Autolock: keys at rest are locked as soon as that was acknowledged, and only the right key opens them.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::spec::{FIRST, web};
+use crate::world::{Daemon, Site};
+
+/// A key of the right form that unlocks nothing.
+const WRONG: &str = "SWMKEY-1-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+async fn set_autolock(daemon: &Daemon, on: bool) {
+    let cluster = daemon.client.get("/swarm").await.ok();
+    let mut spec = cluster["Spec"].clone();
+    spec["EncryptionConfig"]["AutoLockManagers"] = on.into();
+    let path = format!("/swarm/update?version={}", cluster["Version"]["Index"]);
+    daemon.client.post(&path, &spec).await.ok();
+}
+
+async fn unlock_key(daemon: &Daemon) -> String {
+    let key = daemon.client.get("/swarm/unlockkey").await.ok()["UnlockKey"].clone();
+    key.as_str().expect("it is text").to_owned()
+}
+
+fn unlock(key: &str) -> Value {
+    json!({ "UnlockKey": key })
+}
+
+async fn assert_locked(daemon: &Daemon) {
+    let text = daemon.client.get("/services").await.error(503);
+    assert!(text.starts_with("Swarm is encrypted and needs to be unlocked"), "{text}");
+}
+
+#[tokio::test]
+async fn a_locked_daemon_opens_with_its_key_only() {
+    let site = Site::new();
+    let daemon = site.cluster().await;
+    daemon.create(&web(2)).await;
+    daemon.tasks_running("web", 2, FIRST).await;
+    assert_eq!(unlock_key(&daemon).await, "");
+    set_autolock(&daemon, true).await;
+    let key = unlock_key(&daemon).await;
+    assert!(key.starts_with("SWMKEY-1-"));
+    daemon.client.post("/swarm/unlock", &unlock(&key)).await.error(409);
+    daemon.stop().await;
+
+    let daemon = site.start().await;
+    assert_locked(&daemon).await;
+    let text = daemon.client.post("/swarm/leave", &json!(null)).await.error(503);
+    assert!(text.starts_with("Swarm is encrypted and locked."), "{text}");
+    let text = daemon.client.post("/swarm/unlock", &unlock(WRONG)).await.error(401);
+    assert_eq!(text, "swarm could not be unlocked: invalid key provided");
+    daemon.client.post("/swarm/unlock", &unlock("junk")).await.error(400);
+    assert_locked(&daemon).await;
+    daemon.client.post("/swarm/unlock", &unlock(&key)).await.ok();
+    daemon.tasks_running("web", 2, FIRST).await;
+    assert_eq!(site.engine.starts(), 2);
+    set_autolock(&daemon, false).await;
+    daemon.cut_off().await;
+
+    let daemon = site.start().await;
+    daemon.tasks_running("web", 2, FIRST).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_key_is_locked_once_that_was_acknowledged() {
+    let site = Site::new();
+    let daemon = site.start().await;
+    let request = json!({ "ListenAddr": site.listen(), "AutoLockManagers": true });
+    daemon.client.post("/swarm/init", &request).await.ok();
+    let key = unlock_key(&daemon).await;
+    daemon.cut_off().await;
+    let daemon = site.start().await;
+    assert_locked(&daemon).await;
+    daemon.client.post("/swarm/unlock", &unlock(&key)).await.ok();
+
+    let version = &daemon.client.get("/swarm").await.ok()["Version"]["Index"];
+    let path = format!("/swarm/update?version={version}&rotateManagerUnlockKey=true");
+    let spec = daemon.client.get("/swarm").await.ok()["Spec"].clone();
+    daemon.client.post(&path, &spec).await.ok();
+    let rotated = unlock_key(&daemon).await;
+    assert_ne!(rotated, key);
+    daemon.cut_off().await;
+    let daemon = site.start().await;
+    daemon.client.post("/swarm/unlock", &unlock(&key)).await.error(401);
+    daemon.client.post("/swarm/unlock", &unlock(&rotated)).await.ok();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_unlock_that_failed_can_be_tried_again() {
+    let site = Site::new();
+    let daemon = site.cluster().await;
+    set_autolock(&daemon, true).await;
+    let key = unlock_key(&daemon).await;
+    daemon.stop().await;
+    let daemon = site.start().await;
+    let holder = TcpListener::bind(site.listen()).expect("a locked node does not listen");
+    let text = daemon.client.post("/swarm/unlock", &unlock(&key)).await.error(500);
+    assert!(text.contains("bind"), "{text}");
+    drop(holder);
+    daemon.client.post("/swarm/unlock", &unlock(&key)).await.ok();
+    daemon.client.get("/services").await.ok();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_locked_daemon_can_leave() {
+    let site = Site::new();
+    let daemon = site.cluster().await;
+    daemon.create(&web(1)).await;
+    daemon.tasks_running("web", 1, FIRST).await;
+    set_autolock(&daemon, true).await;
+    daemon.stop().await;
+    let daemon = site.start().await;
+    assert_locked(&daemon).await;
+    daemon.client.post("/swarm/leave?force=1", &json!(null)).await.ok();
+    assert_eq!(site.engine.containers().len(), 0);
+    daemon.client.post("/swarm/init", &site.init()).await.ok();
+    daemon.stop().await;
+}
