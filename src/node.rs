@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use skep_api::backend::{BackendError, InitCluster, Membership};
+use skep_core::command::Command;
 use skep_core::id::NodeId;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::api::{EngineProxy, listen};
 use crate::config::Config;
 use crate::error::chain;
 use crate::manager::{SwarmAddresses, cluster, host_addresses};
+use crate::raft::RaftNode;
 use crate::raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 
 pub use identity::{DataDir, Identity};
@@ -99,8 +101,8 @@ impl Node {
     /// Takes up what the data directory says: membership, a leave that was cut off, or nothing.
     async fn resume(&self) -> anyhow::Result<()> {
         let data = &self.around.data;
-        if let Some(identity) = data.leaving()? {
-            self.clear_away(&identity).await?;
+        if let Some(left) = data.leaving()? {
+            self.clear_away(&left).await?;
         }
         let Some(identity) = data.identity()? else {
             // What an init left behind that never finished.
@@ -192,6 +194,7 @@ impl Node {
             return Err(BackendError::AlreadyMember);
         }
         let addresses = self.addresses(&request)?;
+        self.finish_leave().await?;
         let member = match self.found(&request, &addresses).await {
             Ok(member) => member,
             Err(failure) => {
@@ -241,22 +244,13 @@ impl Node {
             }
         };
         let consensus = Consensus::open(data, key).await?;
-        consensus
-            .raft
-            .initialize(&addresses.advertise.to_string())
-            .await
-            .map_err(|error| internal(&error))?;
-        propose(&consensus.raft, made.command).await?;
+        if let Err(failure) = begin(&consensus.raft, addresses, made.command).await {
+            // The store must be closed before its files go.
+            consensus.raft.shutdown().await;
+            return Err(failure);
+        }
         let identity = Identity::new(made.node, made.cluster, addresses);
-        let raft = consensus.raft.clone();
-        let member = match Member::start(&self.around, identity.clone(), consensus).await {
-            Ok(member) => Arc::new(member),
-            Err(failure) => {
-                // The store must be closed before its files go.
-                raft.shutdown().await;
-                return Err(failure);
-            }
-        };
+        let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
         if let Err(failure) = data.join(&identity) {
             member.stop().await;
             return Err(internal(&failure));
@@ -288,6 +282,23 @@ impl Node {
             .await
             .map_err(|error| BackendError::Internal(format!("{error:#}")))?;
         info!(node.id = %identity.node, "left the cluster");
+        Ok(())
+    }
+
+    /// Clears away what an earlier leave could not. A start that finds its note would take it for one about the new
+    /// cluster.
+    async fn finish_leave(&self) -> Result<(), BackendError> {
+        let internal = |error: anyhow::Error| BackendError::Internal(format!("{error:#}"));
+        let data = &self.around.data;
+        let Some(old) = data.leaving().map_err(|error| internal(error.into()))? else {
+            return Ok(());
+        };
+        self.clear_away(&old).await.map_err(internal)?;
+        if data.leaving().map_err(|error| internal(error.into()))?.is_some() {
+            return Err(BackendError::Engine(
+                "what the last cluster left on it must be removed first".to_owned(),
+            ));
+        }
         Ok(())
     }
 
@@ -333,6 +344,19 @@ impl Node {
         info!(node.id = %identity.node, "unlocked");
         Ok(())
     }
+}
+
+/// Makes a cluster of one voter and puts its first objects into it.
+async fn begin(
+    raft: &RaftNode,
+    addresses: &SwarmAddresses,
+    command: Command,
+) -> Result<(), BackendError> {
+    raft.initialize(&addresses.advertise.to_string())
+        .await
+        .map_err(|error| BackendError::Internal(chain(&error)))?;
+    propose(raft, command).await?;
+    Ok(())
 }
 
 /// The texts that clients match, for a manager that is alone in its cluster.

@@ -89,11 +89,24 @@ impl Consensus {
 }
 
 impl Member {
-    /// Starts everything that a member runs.
+    /// Starts everything that a member runs. If it cannot, consensus is stopped, so that its files are free again.
     ///
     /// # Errors
     /// Says why the cluster's port cannot be had.
     pub async fn start(
+        around: &Surroundings,
+        identity: Identity,
+        consensus: Consensus,
+    ) -> Result<Self, BackendError> {
+        let raft = consensus.raft.clone();
+        let started = Self::try_start(around, identity, consensus).await;
+        if started.is_err() {
+            raft.shutdown().await;
+        }
+        started
+    }
+
+    async fn try_start(
         around: &Surroundings,
         identity: Identity,
         consensus: Consensus,
