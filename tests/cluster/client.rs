@@ -98,7 +98,7 @@ impl Client {
         let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::builder()
             .method(method)
-            .uri(path)
+            .uri(path.replace('{', "%7B").replace('}', "%7D").replace('"', "%22"))
             .header("Host", "docker")
             .header("Content-Type", "application/json")
             .body(Full::new(bytes))

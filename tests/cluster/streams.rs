@@ -9,14 +9,16 @@ use crate::spec::{FIRST, web};
 use crate::world::Site;
 
 #[tokio::test]
-async fn events_come_in_order_and_end_with_the_membership() {
+async fn events_come_in_order() {
     let site = Site::new();
     let daemon = site.cluster().await;
     let mut events = daemon.client.stream("/events?filters={\"scope\":[\"swarm\"]}").await;
     let config = json!({ "Name": "a", "Data": "eA==" });
     daemon.client.post("/configs/create", &config).await.ok();
     daemon.create(&web(1)).await;
+    daemon.tasks_running("web", 1, FIRST).await;
     daemon.update(&web(2)).await;
+    daemon.tasks_running("web", 2, FIRST).await;
     daemon.client.delete("/services/web").await.ok();
     daemon.client.delete("/configs/a").await.ok();
     let mut seen = Vec::new();

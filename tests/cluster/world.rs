@@ -245,12 +245,18 @@ impl Daemon {
         self.client.post("/services/create", spec).await.ok();
     }
 
-    /// Updates a service from its newest version.
+    /// Updates a service from its newest version, as often as the planner comes between.
     pub async fn update(&self, spec: &Value) {
         let name = spec["Name"].as_str().expect("a spec has a name");
-        let version = &self.client.get(&format!("/services/{name}")).await.ok()["Version"]["Index"];
-        let path = format!("/services/{name}/update?version={version}");
-        self.client.post(&path, spec).await.ok();
+        loop {
+            let shown = self.client.get(&format!("/services/{name}")).await.ok();
+            let path = format!("/services/{name}/update?version={}", shown["Version"]["Index"]);
+            let answer = self.client.post(&path, spec).await;
+            if !answer.body["message"].to_string().contains("update out of sequence") {
+                answer.ok();
+                return;
+            }
+        }
     }
 
     /// Returns the ids of running containers.
