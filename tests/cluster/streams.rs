@@ -12,7 +12,9 @@ use crate::world::Site;
 async fn events_come_in_order() {
     let site = Site::new();
     let daemon = site.cluster().await;
-    let mut events = daemon.client.stream("/events?filters={\"scope\":[\"swarm\"]}").await;
+    // The ingress network gets its subnet about now.
+    let path = "/events?filters={\"scope\":[\"swarm\"],\"type\":[\"config\",\"service\"]}";
+    let mut events = daemon.client.stream(path).await;
     let config = json!({ "Name": "a", "Data": "eA==" });
     daemon.client.post("/configs/create", &config).await.ok();
     daemon.create(&web(1)).await;
