@@ -234,10 +234,6 @@ impl From<Rejected> for ApiError {
                     "ingress network cannot be removed because service {service} depends on it"
                 ),
             ),
-            Rejected::SubnetOverlap { subnet, network } => Self::rpc(
-                InvalidArgument,
-                format!("invalid pool request: subnet {subnet} overlaps with network {network}"),
-            ),
             Rejected::LastManager => {
                 Self::rpc(FailedPrecondition, "attempting to demote the last manager of the swarm")
             }

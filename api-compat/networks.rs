@@ -122,7 +122,9 @@ async fn find(
 ) -> Result<Found, ApiError> {
     let mut candidates: Vec<(String, String, Found)> = Vec::new();
     if matches!(scope, "" | "swarm") {
-        for network in state.into_iter().flat_map(visible) {
+        // Who asks for the cluster's view by name means its counterparts of the engine's networks too.
+        let meant = |network: &&Arc<Network>| scope == "swarm" || !network.spec.predefined;
+        for network in state.into_iter().flat_map(|state| state.networks().values()).filter(meant) {
             let id = network.id.to_string();
             let name = network.spec.annotations.name.clone();
             candidates.push((id, name, Found::Cluster(network.clone())));
@@ -211,7 +213,7 @@ pub async fn create(mut call: Call) -> Reply {
     let state = cluster(&call).await;
     let taken = || ApiError::conflict(format!("network with name {} already exists", request.name));
     let named = |network: &Arc<Network>| network.spec.annotations.name == request.name;
-    if state.as_deref().is_some_and(|state| visible(state).any(named)) {
+    if state.as_deref().is_some_and(|state| state.networks().values().any(named)) {
         return Err(taken());
     }
     if request.driver != "overlay" && request.scope != "swarm" {
@@ -260,7 +262,11 @@ async fn no_cluster(call: &Call) -> ApiError {
 async fn await_allocation(call: &Call, id: &NetworkId) {
     let deadline = call.backend.now().after(ALLOCATION_WAIT);
     let Ok(mut state) = call.backend.read().await else { return };
-    while state.networks().get(id).is_some_and(|network| network.allocation.is_none()) {
+    let waits = |state: &State| {
+        let network = state.networks().get(id);
+        network.is_some_and(|it| it.allocation.is_none() && !state.is_blocked(it))
+    };
+    while waits(&state) {
         let left = deadline.since(call.backend.now());
         if left.is_zero() {
             return;

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use skep_core::model::cluster::ClusterSpec;
+
 use crate::backend::{BackendError, InitCluster, JoinCluster, Membership, Rotate};
 use crate::call::Call;
 use crate::convert::cluster::{
@@ -49,13 +51,15 @@ pub async fn init(mut call: Call) -> Reply {
     let port = if call.version < ApiVersion(1, 40) { 0 } else { request.data_path_port };
     let pools = pools.unwrap_or_else(|| vec![DEFAULT_POOL.to_owned()]);
     check_addresses(&pools, size, port)?;
-    let mut spec = spec_for_init(request.spec).map_err(|error| {
-        if error.message.starts_with("rpc error") {
-            ApiError::internal(format!("error updating cluster settings: {}", error.message))
-        } else {
-            error
+    // Docker makes the cluster first and judges its settings then: it stays, with the defaults.
+    let (mut spec, refusal) = match spec_for_init(request.spec) {
+        Ok(spec) => (spec, None),
+        Err(error) if error.message.starts_with("rpc error") => {
+            let text = format!("error updating cluster settings: {}", error.message);
+            (ClusterSpec::default(), Some(ApiError::internal(text)))
         }
-    })?;
+        Err(error) => return Err(error),
+    };
     spec.auto_lock_managers |= request.auto_lock_managers;
     let node = call
         .backend
@@ -72,7 +76,10 @@ pub async fn init(mut call: Call) -> Reply {
         })
         .await
         .map_err(|error| call.fail(error))?;
-    Ok(reply::json(StatusCode::OK, node.as_str()))
+    match refusal {
+        Some(error) => Err(error),
+        None => Ok(reply::json(StatusCode::OK, node.as_str())),
+    }
 }
 
 /// Answers `POST /swarm/join`.

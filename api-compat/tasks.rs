@@ -73,6 +73,8 @@ struct Wanted<'a> {
     filters: &'a Filters,
     services: Option<BTreeSet<ServiceId>>,
     nodes: Option<BTreeSet<NodeId>>,
+    /// Empty for all.
+    desired: BTreeSet<TaskState>,
     up_to_date: bool,
 }
 
@@ -89,14 +91,19 @@ impl<'a> Wanted<'a> {
                     .map(|node| node.id.clone())
             })
             .collect::<Result<BTreeSet<_>, _>>()?;
-        let known = |word: &str| TaskState::ALL.iter().any(|state| state.as_str() == word);
-        if let Some(word) = filters.get("desired-state").find(|word| !known(word)) {
-            return Err(ApiError::internal(format!("Invalid desired-state filter: '{word}'")));
+        let mut desired = BTreeSet::new();
+        for word in filters.get("desired-state").filter(|word| !word.is_empty()) {
+            let named = |state: &&TaskState| state.as_str().eq_ignore_ascii_case(word);
+            let known = TaskState::ALL.iter().find(named);
+            desired.insert(*known.ok_or_else(|| {
+                ApiError::internal(format!("Invalid desired-state filter: '{word}'"))
+            })?);
         }
         Ok(Self {
             filters,
             services: filters.contains("service").then_some(services),
             nodes: filters.contains("node").then_some(nodes),
+            desired,
             up_to_date: filters.contains("_up-to-date"),
         })
     }
@@ -118,7 +125,7 @@ impl<'a> Wanted<'a> {
             |nodes: &BTreeSet<NodeId>| task.node.as_ref().is_some_and(|node| nodes.contains(node));
         self.nodes.as_ref().is_none_or(node)
             && self.filters.prefix("id", task.id.as_str())
-            && self.filters.exact("desired-state", task.desired.as_str())
+            && (self.desired.is_empty() || self.desired.contains(&task.desired))
             && self.filters.labels("label", &task.service_annotations.labels)
             && services::runtime_matches(&task.spec, self.filters)
             && (!self.filters.contains("name") || self.filters.prefix("name", &task.name()))

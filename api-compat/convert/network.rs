@@ -22,7 +22,9 @@ const NAME_CHARS_MAX: usize = 63;
 pub fn to_wire(network: &Network) -> wire::network::Network {
     let spec = &network.spec;
     let allocated = network.allocation.as_ref();
-    let driver = allocated.map(|allocation| &allocation.driver);
+    // Built-in networks have nothing to be allocated.
+    let built_in = spec.driver.as_ref().filter(|_| spec.predefined);
+    let driver = allocated.map(|allocation| &allocation.driver).or(built_in);
     let labels = &spec.annotations.labels;
     wire::network::Network {
         name: spec.annotations.name.clone(),

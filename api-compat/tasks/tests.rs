@@ -60,7 +60,8 @@ async fn tasks_are_listed_and_found() {
         json!({"service": ["t"], "_up-to-date": ["true"]}),
         json!({"name": ["t.1"]}),
         json!({"label": ["a"]}),
-        json!({"desired-state": ["running"]}),
+        json!({"desired-state": ["RUNNING"]}),
+        json!({"desired-state": [""]}),
         json!({"runtime": ["container"]}),
         json!({"id": [&task.as_str()[..24]]}),
     ] {

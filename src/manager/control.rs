@@ -56,7 +56,9 @@ impl Backend for Node {
         Self::init(self, request).await
     }
 
-    async fn join(&self, _request: JoinCluster) -> Result<(), BackendError> {
+    async fn join(&self, request: JoinCluster) -> Result<(), BackendError> {
+        skep_pki::JoinToken::parse(&request.join_token)
+            .map_err(|error| BackendError::Internal(error.to_string()))?;
         match Self::membership(self) {
             Membership::Inactive => Err(BackendError::Unsupported(
                 "joining a cluster is not supported by this version of skep; \

@@ -203,9 +203,7 @@ fn endpoint(service: &Service) -> wire::Endpoint {
     let Some(endpoint) = &service.endpoint else {
         return wire::Endpoint::default();
     };
-    let unused = endpoint.ports.is_empty()
-        && endpoint.virtual_ips.is_empty()
-        && endpoint.spec == core::EndpointSpec::default();
+    let unused = endpoint.ports.is_empty() && endpoint.virtual_ips.is_empty();
     let hidden = unused || service.spec.endpoint.is_none();
     wire::Endpoint {
         spec: if hidden { wire::EndpointSpec::default() } else { endpoint_spec(&endpoint.spec) },

@@ -284,11 +284,13 @@ fn remove_config(random: &mut Random, state: &State) -> Option<Command> {
     Some(Command::RemoveConfig { id: random.pick(&ids)? })
 }
 
-/// Some networks are too small for what joins them.
+/// Some networks are too small for what joins them. None asks for another's subnet: it would wait for the other to go,
+/// and who joins it with it.
 fn create_network(random: &mut Random) -> Command {
     let annotations = named("network", random, 5);
     let ipam = random.percent(40).then(|| {
-        let subnet = format!("10.77.{}.0/{}", random.below(4), 27 + random.below(3));
+        let number = annotations.name.trim_start_matches(|it: char| !it.is_ascii_digit());
+        let subnet = format!("10.77.{number}.0/{}", 27 + random.below(3));
         let config = IpamConfig { subnet, ..IpamConfig::default() };
         IpamOptions { configs: vec![config], ..IpamOptions::default() }
     });

@@ -8,7 +8,7 @@ mod secret;
 mod service;
 mod task;
 
-pub(super) use network::claimed_subnets;
+pub(super) use network::held_subnets;
 pub(super) use task::is_desirable;
 
 use super::{Action, Applied, Event, Rejected, State};

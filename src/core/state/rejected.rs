@@ -94,14 +94,6 @@ pub enum Rejected {
         /// The service that publishes a port.
         service: String,
     },
-    /// A subnet overlaps with that of another network.
-    #[error("subnet {subnet} overlaps with network {network}")]
-    SubnetOverlap {
-        /// The subnet wanted.
-        subnet: String,
-        /// Name of the other network.
-        network: String,
-    },
     /// The last manager cannot be demoted.
     #[error("attempting to demote the last manager of the swarm")]
     LastManager,

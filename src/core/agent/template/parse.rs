@@ -182,8 +182,13 @@ impl<'a> Parser<'a> {
         if operands.is_empty() {
             return Err(self.error("missing value for command"));
         }
-        let (line, column) = position(self.text, start);
         let source = self.text[start..self.at].trim().to_owned();
+        // Of a chain of fields, the template engine that users know names the place of the second.
+        let chained = match operands.as_slice() {
+            [Operand::Field(path)] if path.len() > 1 => path[0].len() + 1,
+            _ => 0,
+        };
+        let (line, column) = position(self.text, start + chained);
         Ok(Command { operands, source, line, column })
     }
 

@@ -54,7 +54,7 @@ fn refusals() {
         ),
         (
             "{{.Service.Labels.none}}",
-            "template: expansion:1:2: executing \"expansion\" at <.Service.Labels.none>: map has no entry for key \"none\"",
+            "template: expansion:1:10: executing \"expansion\" at <.Service.Labels.none>: map has no entry for key \"none\"",
         ),
         ("{{nope}}", "template: expansion:1: function \"nope\" not defined"),
         ("{{secret \"x\"}}", "template: expansion:1: function \"secret\" not defined"),

@@ -46,7 +46,7 @@ pub(super) fn plan(draft: &mut Draft) {
 }
 
 fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, String> {
-    let mut taken = taken_subnets(draft, network);
+    let (mut held, asked_for) = other_subnets(draft, network);
     let asked = network.spec.ipam.clone().unwrap_or_default();
     let mut configs = Vec::new();
     let mut wanted = asked.configs;
@@ -55,15 +55,17 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
     }
     for config in wanted {
         let subnet = if config.subnet.is_empty() {
+            // What others insist on is passed over here, so that they can still get it.
+            let taken = [&held[..], &asked_for[..]].concat();
             subnet_from_pools(draft, &taken).ok_or("no subnet is left in the address pools")?
         } else {
             let text = &config.subnet;
             text.parse().map_err(|_| format!("invalid subnet {text}"))?
         };
-        if taken.iter().any(|other| other.overlaps(subnet)) {
+        if held.iter().any(|other| other.overlaps(subnet)) {
             return Err(format!("subnet {subnet} overlaps with another network"));
         }
-        taken.push(subnet);
+        held.push(subnet);
         configs.push(fill(config, subnet));
     }
     let vnis = pick_vnis(draft, network, configs.len()).ok_or("no VXLAN id is left")?;
@@ -88,17 +90,20 @@ fn fill(config: IpamConfig, subnet: Cidr) -> IpamConfig {
     IpamConfig { subnet: subnet.to_string(), gateway, ..config }
 }
 
-/// Returns the subnets of all other networks, and those that networks not allocated yet insist on.
-fn taken_subnets(draft: &Draft, network: &Network) -> Vec<Cidr> {
-    let mut taken = Vec::new();
+/// Returns the subnets that other networks hold, and those that networks not allocated yet insist on.
+fn other_subnets(draft: &Draft, network: &Network) -> (Vec<Cidr>, Vec<Cidr>) {
+    let read = |ipam: &IpamOptions| -> Vec<Cidr> {
+        ipam.configs.iter().filter_map(|config| config.subnet.parse().ok()).collect()
+    };
+    let (mut held, mut asked_for) = (Vec::new(), Vec::new());
     for other in draft.state.networks().values().filter(|other| other.id != network.id) {
-        let allocated = other.allocation.as_ref().map(|allocation| &allocation.ipam);
-        let asked = other.spec.ipam.as_ref().filter(|_| is_overlay(other));
-        for ipam in [allocated, asked].into_iter().flatten() {
-            taken.extend(ipam.configs.iter().filter_map(|c| c.subnet.parse::<Cidr>().ok()));
+        match (&other.allocation, &other.spec.ipam) {
+            (Some(allocation), _) => held.extend(read(&allocation.ipam)),
+            (None, Some(ipam)) if is_overlay(other) => asked_for.extend(read(ipam)),
+            (None, _) => {}
         }
     }
-    taken
+    (held, asked_for)
 }
 
 /// Returns the first subnet of the pools that nothing overlaps.

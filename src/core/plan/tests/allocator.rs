@@ -51,6 +51,23 @@ fn task_ip(world: &World, label: &str) -> String {
 }
 
 #[test]
+fn of_two_that_ask_for_a_subnet_the_second_waits_for_the_first_to_go() {
+    let mut world = World::new(1);
+    for number in 1..=2 {
+        network(&mut world, number, |spec| spec.ipam = subnet("10.9.0.0/24"));
+    }
+    world.plan();
+    let held = |world: &World, number| world.state.networks()[&network_id(number)].clone();
+    assert!(held(&world, 1).allocation.is_some());
+    let second = held(&world, 2);
+    assert!(second.allocation.is_none() && world.state.is_blocked(&second));
+    world.run(Command::RemoveNetwork { id: network_id(1) });
+    assert!(!world.state.is_blocked(&second));
+    world.plan();
+    assert!(held(&world, 2).allocation.is_some());
+}
+
+#[test]
 fn subnets_are_cut_in_order_around_those_asked_for() {
     let mut world = World::new(1);
     network(&mut world, 1, |spec| spec.ipam = subnet("10.0.2.0/23"));

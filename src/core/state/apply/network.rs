@@ -35,11 +35,9 @@ fn subnets(ipam: Option<&IpamOptions>) -> impl Iterator<Item = Cidr> + '_ {
     configs.iter().filter_map(|config| config.subnet.parse().ok())
 }
 
-/// Returns the subnets that a network asked for or got.
-pub(in crate::state) fn claimed_subnets(network: &Network) -> impl Iterator<Item = Cidr> + '_ {
-    let spec = Some(&network.spec).filter(|spec| is_overlay(spec));
-    let asked = subnets(spec.and_then(|spec| spec.ipam.as_ref()));
-    asked.chain(subnets(network.allocation.as_ref().map(|allocation| &allocation.ipam)))
+/// Returns the subnets that a network got. What it asked for and did not get yet is nobody's.
+pub(in crate::state) fn held_subnets(network: &Network) -> impl Iterator<Item = Cidr> + '_ {
+    subnets(network.allocation.as_ref().map(|allocation| &allocation.ipam))
 }
 
 impl State {
@@ -47,11 +45,20 @@ impl State {
         self.networks.get(id).ok_or_else(|| not_found(Kind::Network, id))
     }
 
-    /// Looks for a network other than `id` that claims a part of `wanted`.
-    fn overlapping(&self, id: &NetworkId, wanted: Cidr) -> Option<&Arc<Network>> {
-        self.networks.values().find(|other| {
-            other.id != *id && claimed_subnets(other).any(|taken| taken.overlaps(wanted))
-        })
+    /// Tells whether a network other than `id` holds a part of `wanted`.
+    fn is_held(&self, id: &NetworkId, wanted: Cidr) -> bool {
+        self.networks
+            .values()
+            .any(|other| other.id != *id && held_subnets(other).any(|taken| taken.overlaps(wanted)))
+    }
+
+    /// Tells whether a network must wait for its addresses because another one holds a subnet that it asks for.
+    pub fn is_blocked(&self, network: &Network) -> bool {
+        let asked = subnets(
+            Some(&network.spec).filter(|it| is_overlay(it)).and_then(|it| it.ipam.as_ref()),
+        );
+        network.allocation.is_none()
+            && asked.into_iter().any(|subnet| self.is_held(&network.id, subnet))
     }
 
     pub(super) fn create_network(
@@ -84,16 +91,6 @@ impl State {
             return Err(Rejected::IngressPresent { id: other.id.to_string() });
         }
         self.check_name(Kind::Network, name)?;
-        let mut own: Vec<Cidr> = Vec::new();
-        for subnet in claimed_subnets(&network) {
-            let other = self.overlapping(&network.id, subnet);
-            let other = other.map(|other| other.spec.annotations.name.clone());
-            let within = own.iter().any(|taken| taken.overlaps(subnet)).then(|| name.to_owned());
-            if let Some(network) = other.or(within) {
-                return Err(Rejected::SubnetOverlap { subnet: subnet.to_string(), network });
-            }
-            own.push(subnet);
-        }
         // The API does not list built-in networks; no event tells of them either.
         if !network.spec.predefined {
             write.tell(Kind::Network, Action::Create, &network.id, name);
@@ -184,8 +181,7 @@ impl State {
         id: &NetworkId,
         allocation: &NetworkAllocation,
     ) -> Result<(), Rejected> {
-        // A network made since the plan may ask for the subnet that the plan chose: plan again.
-        if subnets(Some(&allocation.ipam)).any(|subnet| self.overlapping(id, subnet).is_some()) {
+        if subnets(Some(&allocation.ipam)).any(|subnet| self.is_held(id, subnet)) {
             return Err(Rejected::StalePlan);
         }
         let mut others = self.networks.values().filter(|other| other.id != *id);

@@ -206,7 +206,7 @@ impl State {
         if spec.endpoint != old.spec.endpoint {
             self.check_ports(id, spec)?;
         }
-        self.check_references(spec)?;
+        // What it names may be gone: as in Docker that is for its tasks to find out.
         self.check_ingress(spec)?;
         check_version(old.meta, version)?;
         let status = UpdateStatus {

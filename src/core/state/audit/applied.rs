@@ -7,7 +7,7 @@ use crate::model::service::PublishMode;
 use crate::model::task::{Task, TaskState};
 use crate::model::{Kind, Meta};
 use crate::state::State;
-use crate::state::apply::{claimed_subnets, is_desirable};
+use crate::state::apply::{held_subnets, is_desirable};
 use crate::state::store::{endpoint_addresses, gateway_addresses, task_addresses};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -158,9 +158,9 @@ fn ports_once(state: &State, found: &mut Vec<String>) {
 fn subnets_apart(state: &State, found: &mut Vec<String>) {
     let networks: Vec<_> = state.networks.values().collect();
     for (place, network) in networks.iter().enumerate() {
-        for subnet in claimed_subnets(network) {
+        for subnet in held_subnets(network) {
             for other in networks.iter().skip(place + 1) {
-                if claimed_subnets(other).any(|taken| taken.overlaps(subnet)) {
+                if held_subnets(other).any(|taken| taken.overlaps(subnet)) {
                     found.push(format!("{subnet} of {} overlaps with {}", network.id, other.id));
                 }
             }

@@ -90,7 +90,14 @@ const BREACHES: &[(&str, Breach)] = &[
             service(state, number, |s| s.endpoint = Some(port(PublishMode::Ingress)));
         }
     }),
-    ("subnets-apart", |state| network(state, 1, |n| n.spec = network_spec("net", "10.0.0.0/8"))),
+    ("subnets-apart", |state| {
+        for number in [0, 1] {
+            network(state, number, |network| {
+                let ipam = network_spec("net", "10.0.0.0/8").ipam.unwrap_or_default();
+                network.allocation = Some(NetworkAllocation { ipam, ..Default::default() });
+            });
+        }
+    }),
     ("networks-numbered-once", |state| {
         for number in [0, 1] {
             network(state, number, |network| {
