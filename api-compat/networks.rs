@@ -3,11 +3,13 @@
 //! Where a task of this node uses a cluster network, the engine has a local twin of it, marked by a label. Clients
 //! never see twins: lists leave them out, and an inspection of the network shows the twin's containers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use skep_core::agent::network::endpoint_mac;
 use skep_core::command::Command;
 use skep_core::id::NetworkId;
 use skep_core::model::Kind;
@@ -22,6 +24,7 @@ use crate::filters::Filters;
 use crate::json;
 use crate::query::Query;
 use crate::reply::{self, Reply};
+use crate::route::ApiVersion;
 use crate::wire::network::{NetworkCreateRequest, NetworkCreated};
 
 /// Label of an engine's network that stands in for a cluster network; its value is the id.
@@ -29,6 +32,9 @@ pub const TWIN_LABEL: &str = "skep.network.id";
 
 /// Longest wait for a new network's addresses. The network exists either way.
 const ALLOCATION_WAIT: Duration = Duration::from_secs(2);
+
+/// First API version of engines that say what they were doing when a container could not join its networks.
+const NETWORKING_PREFIX_SINCE: ApiVersion = ApiVersion(1, 48);
 
 /// Names that the engine keeps for itself.
 const BUILT_IN: [&str; 4] = ["bridge", "default", "host", "none"];
@@ -189,18 +195,67 @@ pub async fn inspect(mut call: Call, reference: &str) -> Reply {
         Found::Cluster(network) => {
             let mut shown = to_wire(&network);
             // A question for the cluster's view alone must not wait for the engine.
-            if scope != "swarm"
-                && let Ok(Some(twin)) = twin(&call, &network.id).await
-            {
-                shown.containers = Some(twin.get("Containers").cloned().unwrap_or(json!({})));
+            let twin = if scope == "swarm" { None } else { twin(&call, &network.id).await? };
+            if scope != "swarm" && (twin.is_some() || network.spec.ingress) {
+                let held = twin.and_then(|mut twin| twin.get_mut("Containers").map(Value::take));
+                let mut held = match held {
+                    Some(Value::Object(held)) => held,
+                    _ => serde_json::Map::new(),
+                };
+                add_own_endpoint(&call, &network, &mut held);
+                shown.containers = Some(Value::Object(held));
                 shown.labels.get_or_insert_default();
             }
             if let Some(state) = state.filter(|_| verbose) {
-                shown.services = Some(services_to_wire(&state, &network));
+                let held = shown.containers.as_ref();
+                shown.services = Some(services_to_wire(&state, &network, |container| {
+                    let found = held.and_then(|held| held.get(container));
+                    found.map(|found| field(found, "EndpointID").to_owned()).unwrap_or_default()
+                }));
             }
             Ok(reply::json(StatusCode::OK, &shown))
         }
     }
+}
+
+/// Adds what this node itself has on a network: the end of the routing mesh, or where connections are spread from.
+fn add_own_endpoint(call: &Call, network: &Network, held: &mut serde_json::Map<String, Value>) {
+    let Membership::Manager { node, .. } = call.backend.membership() else { return };
+    let name = &network.spec.annotations.name;
+    let key = if network.spec.ingress { "ingress-sbox".to_owned() } else { format!("lb-{name}") };
+    let gateway = network.gateways.get(&node);
+    let configs = network.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
+    let prefix = configs.filter_map(|config| config.subnet.split_once('/')).next();
+    let address = match (gateway, prefix) {
+        (Some(gateway), Some((_, prefix))) => format!("{gateway}/{prefix}"),
+        (Some(_) | None, _) => String::new(),
+    };
+    let mac = match gateway {
+        Some(IpAddr::V4(address)) => endpoint_mac(*address),
+        Some(IpAddr::V6(_)) | None => String::new(),
+    };
+    let endpoint = json!({
+        "Name": format!("{name}-endpoint"),
+        "EndpointID": endpoint_id(&[network.id.as_str(), node.as_str()]),
+        "MacAddress": mac,
+        "IPv4Address": address,
+        "IPv6Address": "",
+    });
+    held.insert(key, endpoint);
+}
+
+/// Makes up the id of an endpoint that no engine has: 64 hexadecimal digits, always the same.
+fn endpoint_id(parts: &[&str]) -> String {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut digits = String::new();
+    for round in 0..4_u8 {
+        for byte in bytes.clone().chain([round]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        digits.push_str(&format!("{hash:016x}"));
+    }
+    digits
 }
 
 /// Answers `POST /networks/create`: overlays are the cluster's, all else is the engine's.
@@ -318,10 +373,7 @@ pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
         return Ok(answer);
     }
     if !network.spec.attachable {
-        let name = &network.spec.annotations.name;
-        return Err(ApiError::internal(format!(
-            "Could not attach to network {reference}: rpc error: code = PermissionDenied desc = network {name} not manually attachable"
-        )));
+        return Err(ApiError::internal(not_attachable(&network, reference)));
     }
     let Some(twin) = twin(&call, &network.id).await? else {
         return Err(ApiError::unavailable(format!(
@@ -330,6 +382,39 @@ pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
     };
     call.restore(body);
     call.redirect(&["networks", field(&twin, "Id"), verb])?;
+    call.pass().await
+}
+
+fn not_attachable(network: &Network, reference: &str) -> String {
+    let name = &network.spec.annotations.name;
+    format!(
+        "Could not attach to network {reference}: rpc error: code = PermissionDenied desc = network {name} not manually attachable"
+    )
+}
+
+/// Answers `POST /containers/{id}/start`: the engine's to do, unless the container may not join its networks.
+///
+/// # Errors
+/// Fails for a container that names a network of the cluster which plain containers may not join.
+pub async fn start_container(call: Call, container: &str) -> Reply {
+    let Some(state) = cluster(&call).await else { return call.pass().await };
+    let seen = call.engine_json(&["containers", container, "json"], &Query::default()).await?;
+    let networks = seen.as_ref().and_then(|seen| seen.pointer("/NetworkSettings/Networks"));
+    for reference in networks.and_then(Value::as_object).into_iter().flat_map(|all| all.keys()) {
+        let named = |network: &&Arc<Network>| {
+            network.spec.annotations.name == *reference || network.id.as_str() == reference
+        };
+        let Some(network) = visible(&state).find(named).filter(|it| !it.spec.attachable) else {
+            continue;
+        };
+        let text = not_attachable(network, reference);
+        let since = ApiVersion(call.engine_version().api_max.0, call.engine_version().api_max.1);
+        return Err(ApiError::forbidden(if since >= NETWORKING_PREFIX_SINCE {
+            format!("failed to set up container networking: {text}")
+        } else {
+            text
+        }));
+    }
     call.pass().await
 }
 

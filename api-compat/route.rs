@@ -54,6 +54,8 @@ pub enum Route {
     Events,
     /// `GET /containers/json`.
     ContainerList,
+    /// Starts a container, which may name networks of the cluster.
+    ContainerStart(String),
     /// `POST /volumes/create`.
     VolumeCreate,
     /// `PUT /volumes/{name}`.
@@ -149,6 +151,7 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["version"] if get => Route::Version,
         ["events"] if get => Route::Events,
         ["containers", "json"] if get => Route::ContainerList,
+        ["containers", id, "start"] if post && !id.is_empty() => Route::ContainerStart(decode(id)),
         ["volumes", "create"] if post => Route::VolumeCreate,
         ["volumes", _] if method == Method::PUT => Route::VolumeUpdate,
         ["networks", rest @ ..] => network_route(method, rest),

@@ -98,6 +98,7 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::Version => system::version(call).await,
         Route::Events => events::stream(call).await,
         Route::ContainerList => system::containers(call).await,
+        Route::ContainerStart(id) => networks::start_container(call, &id).await,
         Route::VolumeCreate => system::create_volume(call).await,
         Route::VolumeUpdate => system::update_volume(),
         Route::NetworkList => networks::list(call).await,

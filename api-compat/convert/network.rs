@@ -66,10 +66,11 @@ fn ipam_to_wire(ipam: &IpamOptions) -> Ipam {
     }
 }
 
-/// Shows the services on a network and where their tasks run.
+/// Shows the services on a network and where their tasks run. `endpoint` finds the endpoint of a container of this node.
 pub fn services_to_wire(
     state: &State,
     network: &Network,
+    endpoint: impl Fn(&str) -> String,
 ) -> std::collections::BTreeMap<String, NetworkService> {
     let mut services = std::collections::BTreeMap::new();
     for service in state.services().values() {
@@ -80,10 +81,11 @@ pub fn services_to_wire(
                 let joined = task.networks.iter().find(|at| at.network.id == network.id)?;
                 let (addr, _) = joined.addresses.first()?;
                 let node = task.node.as_ref().and_then(|node| state.nodes().get(node));
+                let container = task.status.container.as_ref();
                 let host = node.map(|node| node.status.addr.clone()).unwrap_or_default();
                 Some(NetworkTask {
                     name: task.name(),
-                    endpoint_id: String::new(),
+                    endpoint_id: container.map(|held| endpoint(&held.id)).unwrap_or_default(),
                     endpoint_ip: addr.to_string(),
                     info: [("Host IP", host)].into(),
                 })

@@ -76,7 +76,7 @@ pub struct NetworkTask {
     /// Its name.
     #[serde(rename = "Name")]
     pub name: String,
-    /// Not known to managers.
+    /// Empty where it is another node's.
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     /// Its address.

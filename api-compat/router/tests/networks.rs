@@ -57,7 +57,10 @@ async fn a_twin_lends_its_containers() {
     fake.engine(by_label, 200, r#"[{"Name":"skep-x","Id":"t1"}]"#);
     fake.engine("/v1.51/networks/t1", 200, r#"{"Id":"t1","Containers":{"c1":{"Name":"web.1"}}}"#);
     let shown = ask(&fake, "GET", "/networks/front", "").await.json();
-    assert_eq!(shown.get("Containers"), Some(&serde_json::json!({"c1": {"Name": "web.1"}})));
+    let containers = shown["Containers"].as_object().expect("there is a twin");
+    assert_eq!(containers["c1"], serde_json::json!({"Name": "web.1"}));
+    assert_eq!(containers["lb-front"]["Name"], "front-endpoint");
+    assert_eq!(containers["lb-front"]["EndpointID"].as_str().map(str::len), Some(64));
     assert_eq!(shown.get("Labels"), Some(&serde_json::json!({})));
     fake.engine("/v1.51/containers/c1/json", 200, "{}");
     fake.engine("/v1.51/networks/t1/connect", 200, "");
@@ -129,4 +132,23 @@ async fn removal_and_pruning_spare_twins() {
         .is(404, "{\"message\":\"network front not found\"}\n");
     let fake = with_network().await;
     ask(&fake, "DELETE", "/networks/front", "").await.is(204, "");
+}
+
+#[tokio::test]
+async fn a_container_does_not_start_on_a_network_it_may_not_join() {
+    let fake = with_network().await;
+    ask(&fake, "POST", "/networks/create", r#"{"Name":"closed","Driver":"overlay"}"#).await;
+    let on =
+        |network: &str| format!(r#"{{"NetworkSettings":{{"Networks":{{"{network}":{{}}}}}}}}"#);
+    fake.engine("/containers/c1/start", 204, "");
+    for (network, status) in [("closed", 403), ("front", 204), ("bridge", 204)] {
+        fake.engine("/v1.51/containers/c1/json", 200, &on(network));
+        let answer = ask(&fake, "POST", "/containers/c1/start", "").await;
+        assert_eq!(answer.status, status, "{network}");
+        if status == 403 {
+            let text = "failed to set up container networking: Could not attach to network closed: \
+                        rpc error: code = PermissionDenied desc = network closed not manually attachable";
+            assert_eq!(answer.json(), serde_json::json!({ "message": text }));
+        }
+    }
 }
