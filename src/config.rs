@@ -78,7 +78,7 @@ pub struct DaemonArgs {
     /// Address or interface that swarm init and join advertise when they are given none
     #[arg(long, env = "SKEP_ADVERTISE_ADDR")]
     pub advertise_addr: Option<String>,
-    /// What to log: error, warn, info, debug, trace, or a filter such as info,skep::raft=debug [default: info]
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,skep_raft=debug [default: info]
     #[arg(long, env = "SKEP_LOG_LEVEL")]
     pub log_level: Option<String>,
     /// How to log: text on a terminal and JSON otherwise, unless chosen here

@@ -6,7 +6,5 @@ pub mod clock;
 pub mod config;
 pub mod dataplane;
 pub mod engine;
-mod error;
 pub mod manager;
 pub mod node;
-pub mod raft;

@@ -17,7 +17,10 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use skep_api::backend::{BackendError, InitCluster, Membership};
 use skep_core::command::Command;
+use skep_core::error::chain;
 use skep_core::id::NodeId;
+use skep_raft::RaftNode;
+use skep_raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -25,10 +28,7 @@ use tracing::{error, info, warn};
 use crate::agent;
 use crate::api::{EngineProxy, listen};
 use crate::config::Config;
-use crate::error::chain;
 use crate::manager::{SwarmAddresses, cluster, host_addresses};
-use crate::raft::RaftNode;
-use crate::raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 
 pub use identity::{DataDir, Identity};
 pub use machine::{Machine, OpenFiles};
@@ -131,7 +131,7 @@ impl Node {
     async fn start(
         &self,
         identity: Identity,
-        key: crate::raft::DataKey,
+        key: skep_raft::DataKey,
     ) -> Result<Arc<Member>, BackendError> {
         let consensus = Consensus::open(&self.around.data, key).await?;
         Ok(Arc::new(Member::start(&self.around, identity, consensus).await?))

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::config::Address;
-use crate::error::chain;
+use skep_core::error::chain;
 
 /// Idle connections kept.
 const IDLE_MAX: usize = 64;

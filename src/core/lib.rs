@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod assign;
 pub mod command;
+pub mod error;
 pub mod id;
 pub mod model;
 pub mod net;

@@ -10,7 +10,7 @@ use skep_core::time::Timestamp;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::raft::AppliedEvents;
+use skep_raft::AppliedEvents;
 
 /// Events remembered, as many as the engine remembers of its own.
 const REMEMBERED_MAX: usize = 256;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, error, warn};
 
 use crate::clock;
-use crate::raft::RaftNode;
+use skep_raft::RaftNode;
 
 /// Wait after a plan could not be committed although nothing contradicted it.
 const RETRY_PERIOD: std::time::Duration = std::time::Duration::from_millis(200);

@@ -34,10 +34,10 @@ use crate::clock;
 use crate::config::Config;
 use crate::dataplane::DataPlane;
 use crate::engine::Engine;
-use crate::error::chain;
 use crate::manager::events::{self, EventLog};
 use crate::manager::leader;
-use crate::raft::{DataKey, ProposeError, RaftNode, RaftOptions};
+use skep_core::error::chain;
+use skep_raft::{DataKey, ProposeError, RaftNode, RaftOptions};
 
 /// Consensus id of the node that makes a cluster.
 const FIRST_VOTER: u64 = 1;

@@ -15,10 +15,10 @@ use super::identity::DataDir;
 use super::member::{Surroundings, propose};
 use crate::clock;
 use crate::engine::Engine;
-use crate::error::chain;
 use crate::manager::cluster::{now_unix, with_trust};
-use crate::raft::keys::{KeyEncryptionKey, rewrap};
-use crate::raft::{DataKey, RaftNode};
+use skep_core::error::chain;
+use skep_raft::keys::{KeyEncryptionKey, rewrap};
+use skep_raft::{DataKey, RaftNode};
 
 /// Between two looks at things that change without an event: the engine's description, a certificate's age.
 const LOOK_PERIOD: Duration = Duration::from_secs(20);

@@ -171,5 +171,5 @@ pub(super) fn database(error: impl Into<redb::Error>) -> StoreError {
 /// Turns an error into the form that openraft's storage traits ask for, with its causes in the
 /// text.
 pub(super) fn io_error(error: &dyn std::error::Error) -> io::Error {
-    io::Error::other(crate::error::chain(error))
+    io::Error::other(skep_core::error::chain(error))
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::RaftNode;
 use super::error::ProposeError;
 use super::types::{LogProposal, TypeConfig};
-use crate::error::chain;
+use skep_core::error::chain;
 
 /// How long a proposal or read may take.
 const DEADLINE: Duration = Duration::from_secs(20);

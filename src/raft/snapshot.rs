@@ -17,7 +17,7 @@ use super::crypt::{DataKey, RecordKind};
 use super::durable_file;
 use super::error::SnapshotError;
 use super::types::SnapshotMeta;
-use crate::error::chain;
+use skep_core::error::chain;
 
 /// The directory of snapshots in a manager's directory.
 pub(super) const SNAPSHOT_DIR: &str = "snapshots";

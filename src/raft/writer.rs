@@ -13,7 +13,7 @@ use super::disk::{Change, record_size};
 use super::error::StoreError;
 use super::log_store::Shared;
 use super::types::{Entry, LogId, TypeConfig, Vote};
-use crate::error::chain;
+use skep_core::error::chain;
 
 /// Requests that may wait for the thread; past it, the asker waits.
 pub(super) const QUEUE_MAX: usize = 1024;

@@ -24,6 +24,8 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Meta {
     /// Log index of the last write, at least 1 for a stored object.
     pub version: u64,
+    /// Log index of the write that made the object; orders objects by age whatever the clocks said.
+    pub created_version: u64,
     /// When the object came to be.
     pub created_at: Timestamp,
     /// When it last changed.

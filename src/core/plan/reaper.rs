@@ -82,7 +82,7 @@ fn limit_of(service: &Service, limit: usize) -> usize {
 }
 
 fn forget_surplus(draft: &mut Draft, mut tasks: Vec<Arc<Task>>, limit: usize) {
-    tasks.sort_by_key(|task| (task.meta.created_at, Reverse(task.desired), task.id.clone()));
+    tasks.sort_by_key(|task| (task.meta.created_version, Reverse(task.desired), task.id.clone()));
     let surplus = tasks.len() - limit;
     let dead = |task: &Arc<Task>| {
         let state = task.status.state;

@@ -41,7 +41,7 @@ pub(super) fn is_on_node(task: &Task) -> bool {
 /// Returns the task that was made last.
 pub(super) fn newest(tasks: &[Arc<Task>]) -> Option<&Arc<Task>> {
     // Of two made at the same time the one that is meant to run longer replaced the other.
-    tasks.iter().max_by_key(|task| (task.meta.created_at, Reverse(task.desired), &task.id))
+    tasks.iter().max_by_key(|task| (task.meta.created_version, Reverse(task.desired), &task.id))
 }
 
 /// Tells whether a slot needs no further task: one is wanted, or the last one ended and the policy replaces it no more.

@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
             draft.set_desired(task, TaskState::Shutdown);
         }
         let old = tasks.iter().filter(|task| may_run(&draft.state, task));
-        let old = old.max_by_key(|task| (is_wanted(task), task.meta.created_at, &task.id));
+        let old = old.max_by_key(|task| (is_wanted(task), task.meta.created_version, &task.id));
         let Some(old) = old else {
             return draft.create_task(id, slot.clone(), TaskState::Running, None);
         };

@@ -30,7 +30,12 @@ impl Write {
 
     /// Returns the version and times of an object made by this entry.
     fn made(&self) -> Meta {
-        Meta { version: self.index, created_at: self.at, updated_at: self.at }
+        Meta {
+            version: self.index,
+            created_version: self.index,
+            created_at: self.at,
+            updated_at: self.at,
+        }
     }
 
     /// Marks an object as changed by this entry.

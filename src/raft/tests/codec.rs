@@ -7,12 +7,12 @@ use openraft::vote::RaftLeaderIdExt as _;
 use openraft::{BasicNode, EntryPayload};
 use skep_core::State;
 
-use super::super::CodecError;
-use super::super::codec::{
+use super::*;
+use crate::CodecError;
+use crate::codec::{
     decode_entry, decode_snapshot, decode_vote, encode_entry, encode_snapshot, encode_vote,
 };
-use super::super::types::{Entry, LogId, LogProposal, Membership, SnapshotMeta, Vote};
-use super::*;
+use crate::types::{Entry, LogId, LogProposal, Membership, SnapshotMeta, Vote};
 
 fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(openraft::alias::LeaderIdOf::<TypeConfig>::new_committed(term, 1), index)

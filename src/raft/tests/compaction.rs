@@ -7,10 +7,10 @@ use openraft::RaftLogReader;
 use openraft::storage::RaftLogStorage;
 use skep_core::State;
 
-use super::super::snapshot::{SNAPSHOT_DIR, SnapshotStore};
-use super::super::types::SnapshotMeta;
-use super::super::{RaftError, RaftNode, SnapshotError};
 use super::*;
+use crate::snapshot::{SNAPSHOT_DIR, SnapshotStore};
+use crate::types::SnapshotMeta;
+use crate::{RaftError, RaftNode, SnapshotError};
 
 fn with_small_bounds(dir: &Path) -> RaftOptions {
     RaftOptions { snapshot_interval: 50, entries_kept: 10, ..options(dir) }
@@ -75,7 +75,7 @@ async fn a_damaged_snapshot_is_an_error_that_says_what_to_do() -> TestResult {
         return Err(error.into());
     };
     assert!(matches!(**newest, SnapshotError::Damaged(_)));
-    assert!(crate::error::chain(&error).contains("restore the state directory"));
+    assert!(skep_core::error::chain(&error).contains("restore the state directory"));
     // The failed attempt left nothing open.
     let again = RaftNode::open(with_small_bounds(dir.path())).await;
     assert!(matches!(again, Err(RaftError::Snapshot(SnapshotError::TooOld { .. }))));

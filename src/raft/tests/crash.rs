@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use super::super::disk::{Disk, LOG_FILE};
-use super::super::snapshot::SNAPSHOT_DIR;
-use super::super::{RaftNode, RaftOptions};
 use super::*;
+use crate::disk::{Disk, LOG_FILE};
+use crate::snapshot::SNAPSHOT_DIR;
+use crate::{RaftNode, RaftOptions};
 
 fn with_small_bounds(dir: &Path) -> RaftOptions {
     RaftOptions { snapshot_interval: 8, entries_kept: 3, ..options(dir) }

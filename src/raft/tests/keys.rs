@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::crypt::RecordKind;
-use super::super::keys::{KEY_FILE, load, load_or_create, rewrap};
-use super::super::{KeyEncryptionKey, KeyError, Keys};
 use super::*;
+use crate::crypt::RecordKind;
+use crate::keys::{KEY_FILE, load, load_or_create, rewrap};
+use crate::{KeyEncryptionKey, KeyError, Keys};
 
 fn unlocked(keys: Keys) -> Result<DataKey, &'static str> {
     match keys {

@@ -2,8 +2,8 @@
 
 use skep_core::Rejected;
 
-use super::super::{ProposeError, RaftError, RaftNode, StoreError};
 use super::*;
+use crate::{ProposeError, RaftError, RaftNode, StoreError};
 
 #[tokio::test]
 async fn a_node_comes_back_as_leader_with_everything_applied() -> TestResult {

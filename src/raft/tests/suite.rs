@@ -8,11 +8,11 @@ use skep_core::State;
 use tempfile::TempDir;
 use tokio::sync::{broadcast, watch};
 
-use super::super::log_store::LogStore;
-use super::super::snapshot::SnapshotStore;
-use super::super::state_machine::StateMachine;
-use super::super::types::TypeConfig;
 use super::{TestResult, key};
+use crate::log_store::LogStore;
+use crate::snapshot::SnapshotStore;
+use crate::state_machine::StateMachine;
+use crate::types::TypeConfig;
 
 /// Builds stores whose readers find so many bytes of entries in memory.
 struct Builder {

@@ -27,7 +27,7 @@ pub(super) fn plan(draft: &mut Draft) {
     let mut networks: Vec<_> =
         draft.state.networks().values().filter(unallocated).cloned().collect();
     networks.sort_by_key(|network| {
-        (network.meta.created_at, network.meta.version, !network.spec.ingress, network.id.clone())
+        (network.meta.created_version, !network.spec.ingress, network.id.clone())
     });
     for network in networks {
         match allocate(draft, &network) {

@@ -47,7 +47,7 @@ pub(super) fn plan(draft: &mut Draft) {
         return;
     }
     waiting.sort_by_key(|task| {
-        (task.meta.created_at, task.service.clone(), task.slot.clone(), task.id.clone())
+        (task.meta.created_version, task.service.clone(), task.slot.clone(), task.id.clone())
     });
     let mut nodes = candidates(&draft.state, draft.now);
     for task in waiting {

@@ -36,7 +36,7 @@ use parking_lot::Mutex;
 use skep_core::State;
 use tokio::sync::{broadcast, watch};
 
-use crate::error::chain;
+use skep_core::error::chain;
 
 pub use codec::CodecError;
 pub use crypt::{CryptError, DataKey};
