@@ -251,9 +251,13 @@ impl Node {
         }
         let identity = Identity::new(made.node, made.cluster, addresses);
         let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
-        if let Err(failure) = data.join(&identity) {
+        let joined = match member.key_kept().await {
+            Ok(()) => data.join(&identity).map_err(|error| internal(&error)),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = joined {
             member.stop().await;
-            return Err(internal(&failure));
+            return Err(failure);
         }
         Ok(member)
     }

@@ -265,6 +265,7 @@ fn web() -> Service {
         id: ServiceId::from_entropy(1),
         meta: Meta {
             version: 19,
+            created_version: 19,
             created_at: Timestamp(1_767_323_045_123_456_789),
             updated_at: Timestamp(1_767_323_045_125_000_000),
         },

@@ -89,7 +89,7 @@ impl Backend for Node {
         let root = desired_root(current, &spec)?;
         let command = cluster::update(current, version, spec, rotate, root);
         propose(&member.raft, command).await?;
-        Ok(())
+        member.key_kept().await
     }
 
     async fn unlock(&self, key: &str) -> Result<(), BackendError> {

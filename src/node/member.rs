@@ -39,6 +39,9 @@ use crate::manager::leader;
 use skep_core::error::chain;
 use skep_raft::{DataKey, ProposeError, RaftNode, RaftOptions};
 
+/// How long a change of the unlock key may take to reach the disk.
+const KEY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Consensus id of the node that makes a cluster.
 const FIRST_VOTER: u64 = 1;
 
@@ -63,6 +66,8 @@ pub struct Member {
     pub events: Arc<EventLog>,
     /// The local engine, for logs.
     pub engine: Arc<dyn Engine>,
+    /// Index up to which the key on disk is wrapped as the state asks for.
+    kept: watch::Receiver<u64>,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -138,11 +143,29 @@ impl Member {
         let plane = DataPlane::new(machine.data_plane.clone());
         tasks.spawn(plane.run(raft.watch(), identity.node.clone(), stop.clone()));
         let keeper = upkeep::Upkeep::new(around, identity.node.clone(), raft.clone(), key);
+        let kept = keeper.kept();
         tasks.spawn(keeper.run(stop.clone()));
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
         let engine = machine.engine.clone();
-        Ok(Self { identity, raft, events, engine, stop, tasks: Mutex::new(tasks) })
+        Ok(Self { identity, raft, events, engine, kept, stop, tasks: Mutex::new(tasks) })
+    }
+
+    /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
+    ///
+    /// # Errors
+    /// Says that it could not be written in time.
+    pub async fn key_kept(&self) -> Result<(), BackendError> {
+        let index = self.raft.state().index();
+        let mut kept = self.kept.clone();
+        let written = kept.wait_for(|kept| *kept >= index);
+        match tokio::time::timeout(KEY_TIMEOUT, written).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(BackendError::NotManager),
+            Err(_) => Err(BackendError::Internal(
+                "the change was made, but the key on disk could not be written; see the daemon's log".to_owned(),
+            )),
+        }
     }
 
     /// Stops its tasks, then consensus. Containers stay as they are.

@@ -8,6 +8,7 @@ use skep_core::id::NodeId;
 use skep_core::model::cluster::Cluster;
 use skep_core::model::node::NodeDescription;
 use skep_core::state::State;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -33,6 +34,10 @@ pub struct Upkeep {
     /// What the data key is wrapped with, once that is known to be on disk.
     wrapped_with: Option<Vec<u8>>,
     described: Option<NodeDescription>,
+    /// Root of the certificate on disk, once that is known.
+    certified_by: Option<String>,
+    /// Index of the newest state whose key is on disk as it asks for.
+    kept: watch::Sender<u64>,
 }
 
 impl Upkeep {
@@ -46,7 +51,14 @@ impl Upkeep {
             key,
             wrapped_with: None,
             described: None,
+            certified_by: None,
+            kept: watch::channel(0).0,
         }
+    }
+
+    /// Tells up to which index the key on disk is wrapped as the state asks for.
+    pub fn kept(&self) -> watch::Receiver<u64> {
+        self.kept.subscribe()
     }
 
     /// Looks whenever the state changes and every `LOOK_PERIOD`, until `stop`.
@@ -55,13 +67,20 @@ impl Upkeep {
         let mut look_at = clock::now();
         loop {
             let state = states.borrow_and_update().clone();
-            if clock::now() >= look_at {
+            let look = clock::now() >= look_at;
+            if let Some(cluster) = state.cluster() {
+                if self.keep_key(cluster) {
+                    self.kept.send_replace(state.index());
+                }
+                if look || self.certified_by.as_ref() != Some(&cluster.root_ca.certificate_pem) {
+                    self.keep_certificate(cluster);
+                }
+            }
+            if look {
                 self.describe().await;
                 look_at = clock::now().after(LOOK_PERIOD);
             }
             if let Some(cluster) = state.cluster() {
-                self.keep_certificate(cluster);
-                self.keep_key(cluster);
                 self.report(&state, cluster).await;
             }
             tokio::select! {
@@ -99,34 +118,39 @@ impl Upkeep {
     }
 
     /// Makes a certificate when there is none of the current root or it is due.
-    fn keep_certificate(&self, cluster: &Cluster) {
+    fn keep_certificate(&mut self, cluster: &Cluster) {
         let now = now_unix();
-        if self.data.has_certificate(cluster, now) {
-            return;
+        if !self.data.has_certificate(cluster, now) {
+            if let Err(error) = issue(&self.data, cluster, &self.node, now) {
+                warn!(error = %error, "no certificate could be issued");
+                return;
+            }
+            info!(node.id = %self.node, "certificate issued");
         }
-        match issue(&self.data, cluster, &self.node, now) {
-            Ok(()) => info!(node.id = %self.node, "certificate issued"),
-            Err(error) => warn!(error = %error, "no certificate could be issued"),
-        }
+        self.certified_by = Some(cluster.root_ca.certificate_pem.clone());
     }
 
-    /// Wraps the data key as autolock asks for.
-    fn keep_key(&mut self, cluster: &Cluster) {
+    /// Wraps the data key as autolock asks for; tells whether it is.
+    fn keep_key(&mut self, cluster: &Cluster) -> bool {
         let wanted = &cluster.unlock_key.0;
         if self.wrapped_with.as_ref() == Some(wanted) {
-            return;
+            return true;
         }
         let kek = match key_encryption_key(wanted) {
             Ok(kek) => kek,
             Err(error) => {
                 warn!(error = %error, "the cluster's unlock key cannot be used");
-                return;
+                return false;
             }
         };
         match rewrap(&self.data.raft(), &self.key, kek.as_ref()) {
             Ok(()) => self.wrapped_with = Some(wanted.clone()),
-            Err(error) => warn!(error = %chain(&error), "the data key could not be wrapped"),
+            Err(error) => {
+                warn!(error = %chain(&error), "the data key could not be wrapped");
+                return false;
+            }
         }
+        true
     }
 }
 

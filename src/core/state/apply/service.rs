@@ -272,7 +272,15 @@ impl State {
         if service == *old {
             return Ok(());
         }
-        write.touch(&mut service.meta);
+        // What planners remember is no change that a user could see: a version read before it is still good.
+        let shown = Service {
+            progress: old.progress.clone(),
+            restarts: old.restarts.clone(),
+            ..service.clone()
+        };
+        if shown != *old {
+            write.touch(&mut service.meta);
+        }
         let state = |service: &Service| service.update_status.as_ref().map(|status| status.state);
         // Endpoints and what planners remember change without a user seeing it.
         if patch.roll_back || state(&service) != state(&old) {
