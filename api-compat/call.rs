@@ -10,6 +10,7 @@ use skep_core::command::Command;
 use skep_core::state::{Applied, State};
 
 use crate::backend::{Backend, BackendError, Body, EngineVersion};
+use crate::dialect;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, BODY_BYTES_MAX};
@@ -47,6 +48,9 @@ impl Call {
     /// Fails with Docker's texts on bodies that are too long, not JSON, or of another type.
     pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
         let body = self.bytes().await?;
+        if body.is_empty() && dialect::is_old(&self.engine_version()) {
+            return Err(ApiError::bad_request("got EOF while reading request body"));
+        }
         json::decode(&self.head.headers, &body)
     }
 
@@ -147,6 +151,19 @@ impl Call {
     pub async fn ask_engine(&self, segments: &[&str], query: &Query) -> Reply {
         let mut request = Request::new(reply::nothing());
         *request.uri_mut() = self.address(segments, query)?;
+        self.backend.engine(request).await.map_err(|error| self.fail(error))
+    }
+
+    /// Has the local engine remove a container, on skep's own behalf.
+    ///
+    /// # Errors
+    /// Says that the engine is out of reach.
+    pub async fn remove_container(&self, container: &str) -> Reply {
+        let mut query = Query::default();
+        query.set("force", "1".to_owned());
+        let mut request = Request::new(reply::nothing());
+        *request.method_mut() = http::Method::DELETE;
+        *request.uri_mut() = self.address(&["containers", container], &query)?;
         self.backend.engine(request).await.map_err(|error| self.fail(error))
     }
 

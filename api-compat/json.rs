@@ -67,6 +67,12 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
     Ok(value)
 }
 
+/// Says what keeps a text from being JSON, if anything does.
+pub(crate) fn syntax_error(text: &[u8]) -> Option<String> {
+    let parsed = serde_json::from_slice::<Value>(text);
+    parsed.err().map(|error| go_text(&error, text))
+}
+
 /// Says what is wrong with a text that is not JSON in the words of Go's decoder.
 fn go_text(error: &serde_json::Error, body: &[u8]) -> String {
     if error.is_eof() {

@@ -4,6 +4,7 @@ pub mod backend;
 pub mod call;
 pub mod configs;
 pub mod convert;
+pub mod dialect;
 pub mod error;
 pub mod events;
 #[cfg(test)]

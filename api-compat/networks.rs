@@ -16,7 +16,7 @@ use skep_core::model::Kind;
 use skep_core::model::network::Network;
 use skep_core::state::State;
 
-use crate::backend::Membership;
+use crate::backend::{EngineVersion, Membership};
 use crate::call::{Call, collect_json};
 use crate::convert::network::{services_to_wire, spec_from_wire, to_wire};
 use crate::error::{ApiError, Code, NOT_IN_SWARM};
@@ -25,13 +25,16 @@ use crate::json;
 use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
-use crate::wire::network::{NetworkCreateRequest, NetworkCreated};
+use crate::wire::network::{self as wire, NetworkCreateRequest, NetworkCreated};
 
 /// Label of an engine's network that stands in for a cluster network; its value is the id.
 pub const TWIN_LABEL: &str = "skep.network.id";
 
 /// Longest wait for a new network's addresses. The network exists either way.
 const ALLOCATION_WAIT: Duration = Duration::from_secs(2);
+
+/// First API version of engines whose networks can do without IPv4, and say that they do not.
+const ENABLE_IPV4_SINCE: ApiVersion = ApiVersion(1, 48);
 
 /// First API version of engines that say what they were doing when a container could not join its networks.
 const NETWORKING_PREFIX_SINCE: ApiVersion = ApiVersion(1, 48);
@@ -49,6 +52,15 @@ async fn cluster(call: &Call) -> Option<Arc<State>> {
         | Membership::Locked
         | Membership::Failed { .. } => None,
     }
+}
+
+/// Shows a network with the fields that networks of this engine have.
+fn show(engine: &EngineVersion, network: &Network) -> wire::Network {
+    let mut shown = to_wire(network);
+    if ApiVersion(engine.api_max.0, engine.api_max.1) < ENABLE_IPV4_SINCE {
+        shown.enable_ipv4 = None;
+    }
+    shown
 }
 
 fn visible(state: &State) -> impl Iterator<Item = &Arc<Network>> {
@@ -81,6 +93,7 @@ fn field<'a>(network: &'a Value, name: &str) -> &'a str {
 pub async fn list(call: Call) -> Reply {
     let filters = call.any_filters()?;
     let state = cluster(&call).await;
+    let engine = call.engine_version();
     let response = call.pass().await?;
     if response.status() != StatusCode::OK {
         return Ok(response);
@@ -89,7 +102,7 @@ pub async fn list(call: Call) -> Reply {
     let mut all: Vec<Value> = Vec::new();
     if let Some(state) = &state {
         let shown = visible(state).filter(|network| listed(state, &filters, network));
-        all.extend(shown.map(|network| json!(to_wire(network))));
+        all.extend(shown.map(|network| json!(show(&engine, network))));
     }
     let local = local.as_array().cloned().unwrap_or_default();
     all.extend(local.into_iter().filter(|network| !is_twin(network)));
@@ -193,7 +206,7 @@ pub async fn inspect(mut call: Call, reference: &str) -> Reply {
             call.pass().await
         }
         Found::Cluster(network) => {
-            let mut shown = to_wire(&network);
+            let mut shown = show(&call.engine_version(), &network);
             // A question for the cluster's view alone must not wait for the engine.
             let twin = if scope == "swarm" { None } else { twin(&call, &network.id).await? };
             if scope != "swarm" && (twin.is_some() || network.spec.ingress) {
@@ -407,6 +420,10 @@ pub async fn start_container(call: Call, container: &str) -> Reply {
         let Some(network) = visible(&state).find(named).filter(|it| !it.spec.attachable) else {
             continue;
         };
+        // One that goes when it ends goes too when it cannot start; its client waits for that.
+        if seen.as_ref().and_then(|it| it.pointer("/HostConfig/AutoRemove")) == Some(&json!(true)) {
+            call.remove_container(container).await?;
+        }
         let text = not_attachable(network, reference);
         let since = ApiVersion(call.engine_version().api_max.0, call.engine_version().api_max.1);
         return Err(ApiError::forbidden(if since >= NETWORKING_PREFIX_SINCE {

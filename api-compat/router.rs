@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode};
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, Body, EngineVersion};
 use crate::call::Call;
+use crate::dialect;
 use crate::error::ApiError;
+use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
 use crate::{configs, events, networks, nodes, secrets, services, swarm, system, tasks};
+
+/// Longest body that is taken in before its handler asks for it.
+const READ_AHEAD_MAX: usize = 2 << 20;
 
 /// Answers one request, whatever it is. Requests that are not skep's go to the local engine as they are.
 pub async fn serve(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<Body> {
@@ -40,16 +46,40 @@ async fn answer(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<B
                 Err(error) => failed(&error, &engine, highest),
             };
         }
-        None => match dispatch(found, Call::new(backend, version, request)).await {
-            Ok(response) => response,
-            Err(error) => return failed(&error, &engine, highest),
-        },
+        None => {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            match dispatch(found, Call::new(backend, version, read_ahead(request).await)).await {
+                Ok(response) => response,
+                Err(error) => {
+                    let filters = Query::parse(&query);
+                    let error = dialect::translate(error, &engine, filters.get("filters"));
+                    return failed(&error, &engine, highest);
+                }
+            }
+        }
     };
     // An answer of the engine that was passed on has its own headers.
     if !response.headers().contains_key("api-version") {
         reply::stamp(response.headers_mut(), &engine, highest);
     }
     response
+}
+
+/// Takes in a small body before anything is answered: an answer that comes before the end of its request ends the
+/// connection, and the client then fails to write instead of reading the answer.
+async fn read_ahead(request: Request<Body>) -> Request<Body> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|held| held.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok());
+    if length.is_none_or(|length| length == 0 || length > READ_AHEAD_MAX) {
+        return request;
+    }
+    let (head, body) = request.into_parts();
+    let body = match reply::collect(body, READ_AHEAD_MAX).await {
+        Ok(bytes) => reply::full(bytes),
+        // Its handler finds that nothing came, whatever the length says.
+        Err(_) => reply::nothing(),
+    };
+    Request::from_parts(head, body)
 }
 
 fn failed(error: &ApiError, engine: &EngineVersion, highest: ApiVersion) -> Response<Body> {

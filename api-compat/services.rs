@@ -17,6 +17,7 @@ use skep_core::state::query::{LookupError, service_status};
 use crate::backend::LogSelector;
 use crate::call::Call;
 use crate::convert::service as convert;
+use crate::dialect;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::query::Query;
@@ -78,7 +79,10 @@ pub async fn create(mut call: Call) -> Reply {
     Arc::make_mut(&mut spec.task).registry_auth = auth;
     let id = ServiceId::from_entropy(call.backend.entropy());
     call.propose(Command::CreateService { id: id.clone(), spec: Box::new(spec) }).await?;
-    let created = wire::ServiceCreateResponse { id: id.to_string(), warnings: None };
+    let created = wire::ServiceCreateResponse {
+        id: id.to_string(),
+        warnings: (!dialect::is_old(&call.engine_version())).then_some(None),
+    };
     Ok(reply::json(StatusCode::CREATED, &created))
 }
 

@@ -13,9 +13,10 @@ use skep_core::model::task::{Task, TaskState};
 use skep_core::plan::is_dirty;
 use skep_core::state::State;
 
-use crate::backend::LogSelector;
+use crate::backend::{EngineVersion, LogSelector};
 use crate::call::Call;
 use crate::convert::task as convert;
+use crate::dialect;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::logs;
@@ -34,10 +35,11 @@ pub async fn list(call: Call) -> Reply {
     let filters = call.filters(&FILTERS)?;
     let state = call.state().await?;
     let wanted = Wanted::parse(&state, &filters)?;
+    let engine = call.engine_version();
     let tasks: Vec<wire::Task> = wanted
         .candidates(&state)
         .filter(|task| wanted.admits(&state, task))
-        .map(|task| convert::task(task))
+        .map(|task| show(&engine, task))
         .collect();
     Ok(reply::json(StatusCode::OK, &tasks))
 }
@@ -48,7 +50,16 @@ pub async fn list(call: Call) -> Reply {
 /// Says why the task cannot be shown.
 pub async fn inspect(call: Call, reference: &str) -> Reply {
     let state = call.state().await?;
-    Ok(reply::json(StatusCode::OK, &convert::task(find(&state, reference)?)))
+    Ok(reply::json(StatusCode::OK, &show(&call.engine_version(), find(&state, reference)?)))
+}
+
+/// Shows a task with the fields that tasks of this engine have.
+fn show(engine: &EngineVersion, task: &Task) -> wire::Task {
+    let mut shown = convert::task(task);
+    if dialect::is_old(engine) {
+        shown.volumes = None;
+    }
+    shown
 }
 
 /// Answers `GET /tasks/{id}/logs`.

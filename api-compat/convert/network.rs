@@ -32,7 +32,7 @@ pub fn to_wire(network: &Network) -> wire::network::Network {
         created: Time(network.meta.created_at),
         scope: "swarm",
         driver: driver.map(|driver| driver.name.clone()).unwrap_or_default(),
-        enable_ipv4: true,
+        enable_ipv4: Some(true),
         enable_ipv6: spec.ipv6,
         ipam: allocated.map(|allocation| ipam_to_wire(&allocation.ipam)).unwrap_or_default(),
         internal: spec.internal,

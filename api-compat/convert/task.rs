@@ -30,7 +30,7 @@ pub fn task(task: &Task) -> wire::Task {
         networks_attachments: task.networks.iter().map(attachment).collect(),
         generic_resources: task.generic_resources.iter().map(resource_written).collect(),
         job_iteration: task.job_iteration.map(|index| Version { index }),
-        volumes: None,
+        volumes: Some(None),
     }
 }
 

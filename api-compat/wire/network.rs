@@ -23,9 +23,9 @@ pub struct Network {
     pub scope: &'static str,
     /// Its driver; empty until allocated.
     pub driver: String,
-    /// Always true.
-    #[serde(rename = "EnableIPv4")]
-    pub enable_ipv4: bool,
+    /// Always true, where the engine knows the field.
+    #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
     /// Whether it has IPv6 subnets.
     #[serde(rename = "EnableIPv6")]
     pub enable_ipv6: bool,

@@ -364,7 +364,9 @@ pub struct JobStatus {
 pub struct ServiceCreateResponse {
     #[serde(rename = "ID", skip_serializing_if = "is_zero")]
     pub id: String,
-    pub warnings: Option<Vec<String>>,
+    /// `null` where none; absent for old engines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<Option<Vec<String>>>,
 }
 
 /// Answer to an updated service.

@@ -36,7 +36,9 @@ pub struct Task {
     pub generic_resources: Vec<GenericResource>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_iteration: Option<Version>,
-    pub volumes: Option<Vec<VolumeAttachment>>,
+    /// `null` where none; absent for engines that know no cluster volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Option<Vec<VolumeAttachment>>>,
 }
 
 /// A cluster volume of a task; there are none.

@@ -204,7 +204,12 @@ fn endpoint(service: &Service) -> wire::Endpoint {
         return wire::Endpoint::default();
     };
     let unused = endpoint.ports.is_empty() && endpoint.virtual_ips.is_empty();
-    let hidden = unused || service.spec.endpoint.is_none();
+    // What had addresses once is shown how it is reached now.
+    let had_addresses = service.previous_spec.as_ref().is_some_and(|spec| {
+        let mode = spec.endpoint.as_ref().map_or(core::ResolutionMode::VirtualIp, |end| end.mode);
+        mode == core::ResolutionMode::VirtualIp && !spec.task.networks.is_empty()
+    });
+    let hidden = (unused && !had_addresses) || service.spec.endpoint.is_none();
     wire::Endpoint {
         spec: if hidden { wire::EndpointSpec::default() } else { endpoint_spec(&endpoint.spec) },
         ports: endpoint.ports.iter().map(port).collect(),

@@ -152,3 +152,22 @@ async fn a_container_does_not_start_on_a_network_it_may_not_join() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_container_that_goes_when_it_ends_goes_when_it_may_not_start() {
+    let fake = with_network().await;
+    ask(&fake, "POST", "/networks/create", r#"{"Name":"closed","Driver":"overlay"}"#).await;
+    let seen = r#"{"HostConfig":{"AutoRemove":true},"NetworkSettings":{"Networks":{"closed":{}}}}"#;
+    fake.engine("/v1.51/containers/c1/json", 200, seen);
+    assert_eq!(ask(&fake, "POST", "/containers/c1/start", "").await.status, 403);
+    let last = fake.inner().asked.last().cloned();
+    assert_eq!(last.as_deref(), Some("/v1.51/containers/c1?force=1"));
+}
+
+#[tokio::test]
+async fn networks_of_old_engines_have_no_ipv4_switch() {
+    let mut fake = with_network().await;
+    fake.api = ((1, 12), (1, 41));
+    let shown = ask(&fake, "GET", "/networks/front?scope=swarm", "").await.json();
+    assert_eq!(shown.get("EnableIPv4"), None);
+}
