@@ -49,7 +49,8 @@ impl Lab {
         self.skep.as_mut().context("this test is about skep itself")
     }
 
-    fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
+    /// Adds all that is known of the lab to a failure.
+    pub fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.with_context(|| {
             let show = |docker: &Docker, args: &[&str]| match docker.run(args) {
                 Ok(output) => {

@@ -24,6 +24,7 @@ macro_rules! on_both_engines {
 
 mod adopt;
 mod app;
+mod clients;
 mod daemon;
 mod kill9;
 mod proxy;
