@@ -79,7 +79,10 @@ impl Skep {
         command.arg(binary()?).arg("daemon");
         command.args(["--host", self.docker.host(), "--engine", &self.engine_host]);
         command.arg("--data-dir").arg(self.folder.join("data"));
-        command.args(["--log-level", "debug", "--log-format", "text"]);
+        if !self.flags.iter().any(|flag| flag == "--log-level") {
+            command.args(["--log-level", "debug"]);
+        }
+        command.args(["--log-format", "text"]);
         command.args(&self.flags);
         command.env_remove("NOTIFY_SOCKET").envs(self.environment.iter().cloned());
         self.daemon = Some(Daemon::start(&self.name, &mut command, &self.log_path())?);
@@ -116,6 +119,11 @@ impl Skep {
 
     pub fn docker(&self) -> &Docker {
         &self.docker
+    }
+
+    /// The process, which must be running.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.daemon.as_ref().context("not running")?.pid())
     }
 
     /// The folder that holds everything it has on disk.

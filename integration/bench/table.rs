@@ -1,0 +1,74 @@
+//! Medians, tails and the markdown table they go into. Measures nothing.
+
+use std::time::Duration;
+
+/// Times of one kind of call, in milliseconds.
+#[derive(Default, Clone)]
+pub struct Times(Vec<f64>);
+
+impl Times {
+    pub fn add(&mut self, took: Duration) {
+        self.0.push(took.as_secs_f64() * 1e3);
+    }
+
+    pub fn median(&self) -> f64 {
+        self.rank(0.5)
+    }
+
+    fn rank(&self, share: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a place in a short list"
+        )]
+        let place = ((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1);
+        sorted.get(place).copied().unwrap_or(f64::NAN)
+    }
+
+    /// `median / p99`.
+    pub fn show(&self) -> String {
+        format!("{} / {}", millis(self.median()), millis(self.rank(0.99)))
+    }
+}
+
+/// A time with as many digits as mean something.
+pub fn millis(time: f64) -> String {
+    match time {
+        time if time < 1.0 => format!("{:.0} µs", time * 1e3),
+        time if time < 10.0 => format!("{time:.2} ms"),
+        time if time < 10_000.0 => format!("{time:.0} ms"),
+        time => format!("{:.1} s", time / 1e3),
+    }
+}
+
+pub fn ratio(over: f64, under: f64) -> String {
+    format!("{:.2}", over / under)
+}
+
+/// The table as it grows.
+pub struct Table(Vec<[String; 6]>);
+
+impl Table {
+    pub fn new() -> Self {
+        let head = ["measure", "raw engine", "genuine", "skep", "genuine / skep", "aim"];
+        Self(vec![head.map(str::to_owned), ["---"; 6].map(str::to_owned)])
+    }
+
+    pub fn row(&mut self, measure: &str, cells: [&str; 4], aim: &str) {
+        let [raw, genuine, skep, ratio] = cells;
+        let row = [measure, raw, genuine, skep, ratio, aim].map(str::to_owned);
+        eprintln!("{}", line(&row));
+        self.0.push(row);
+    }
+
+    pub fn text(&self) -> String {
+        self.0.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn line(cells: &[String; 6]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
