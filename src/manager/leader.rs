@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use skep_core::command::{Command, Proposal};
-use skep_core::plan::{Plan, plan};
+use skep_core::plan::{Plan, Planner};
 use skep_core::state::{Rejected, State};
 use skep_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -19,9 +19,10 @@ const RETRY_PERIOD: std::time::Duration = std::time::Duration::from_millis(200);
 /// Plans whenever the state changes or a plan asked to be woken, until `shutdown`.
 pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
     let mut states = raft.watch();
+    let mut planner = Planner::default();
     loop {
         let state = states.borrow_and_update().clone();
-        let wake_at = if raft.is_leader() { step(&raft, &state).await } else { None };
+        let wake_at = if raft.is_leader() { step(&raft, &mut planner, &state).await } else { None };
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },
             () = wake(wake_at) => {}
@@ -38,10 +39,10 @@ async fn wake(at: Option<Timestamp>) {
 }
 
 /// Plans once; returns when to look again if the state does not change before.
-async fn step(raft: &RaftNode, state: &Arc<State>) -> Option<Timestamp> {
+async fn step(raft: &RaftNode, planner: &mut Planner, state: &Arc<State>) -> Option<Timestamp> {
     let now = clock::now();
     let span = debug_span!("plan", index = state.index());
-    let made = span.in_scope(|| contain(state, now))?;
+    let made = span.in_scope(|| contain(planner, state, now))?;
     for reason in &made.reasons {
         debug!(reason = %reason.text, service.id = ?reason.service, task.id = ?reason.task, "not done");
     }
@@ -68,8 +69,8 @@ async fn step(raft: &RaftNode, state: &Arc<State>) -> Option<Timestamp> {
 }
 
 /// Runs the planners; a planner that panics is logged and its plan dropped, so that the rest of the manager lives on.
-fn contain(state: &State, now: Timestamp) -> Option<Plan> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| plan(state, now))) {
+fn contain(planner: &mut Planner, state: &State, now: Timestamp) -> Option<Plan> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| planner.plan(state, now))) {
         Ok(made) => Some(made),
         Err(cause) => {
             let text = cause

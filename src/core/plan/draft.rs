@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::planner::{Wakes, earliest};
+use super::touched::Touched;
 use super::{Plan, Reason};
 use crate::command::{Change, NewTask, ServicePatch, TaskPatch};
 use crate::id::{NetworkId, ServiceId, TaskId};
@@ -20,43 +22,69 @@ pub(super) struct Draft {
     pub(super) now: Timestamp,
     /// The last address given out on each network by this plan.
     pub(super) cursors: BTreeMap<NetworkId, IpAddr>,
+    /// What is looked at.
+    touched: Touched,
+    /// What was changed.
+    changed: Touched,
     /// Seed of new ids: the index of the state planned on.
     seed: u64,
     /// Number of ids made.
     ordinal: u64,
     changes: Vec<Change>,
     reasons: Vec<Reason>,
-    wake_at: Option<Timestamp>,
+    wakes: Wakes,
 }
 
 impl Draft {
-    pub(super) fn new(state: &State, now: Timestamp) -> Self {
+    pub(super) fn new(state: &State, touched: Touched, now: Timestamp) -> Self {
         Self {
             state: state.clone(),
             now,
             cursors: BTreeMap::new(),
+            touched,
+            changed: Touched::default(),
             seed: state.index(),
             ordinal: 0,
             changes: Vec::new(),
             reasons: Vec::new(),
-            wake_at: None,
+            wakes: Wakes::new(),
         }
     }
 
     /// Forgets what an earlier round said of the future, which this round says anew. Returns the number of changes so far.
     pub(super) fn begin_round(&mut self) -> usize {
         self.reasons.clear();
-        self.wake_at = None;
+        self.wakes.clear();
         self.changes.len()
     }
 
     /// Adds a change and carries it out on the draft's state.
     pub(super) fn push(&mut self, change: Change) {
         let index = self.seed.saturating_add(1);
+        self.note_changed(&change);
         if let Err(why) = self.state.apply_change(self.now, index, &change) {
             panic!("a planned change does not apply: {why}: {change:?}");
         }
         self.changes.push(change);
+    }
+
+    fn note_changed(&mut self, change: &Change) {
+        let service = |id: &TaskId| self.state.tasks().get(id).and_then(|it| it.service.as_ref());
+        match change {
+            Change::CreateTask(new) => self.changed.add(Some(&new.service)),
+            Change::PatchTask(patch) => self.changed.add(service(&patch.id)),
+            Change::RemoveTask(id) => self.changed.add(service(id)),
+            Change::PatchService(patch) => self.changed.add(Some(&patch.id)),
+            // Where numbering has come to is noted with whatever got the numbers.
+            Change::PatchNetwork(patch)
+                if patch.allocation.is_none() && patch.gateways.is_empty() => {}
+            Change::PatchNetwork(_) | Change::SetRole { .. } => self.concerns_everything(),
+        }
+    }
+
+    /// Notes that what is done now may concern more than the services it is done to.
+    pub(super) fn concerns_everything(&mut self) {
+        self.changed = Touched::Everything;
     }
 
     /// Makes a task and returns its id.
@@ -116,10 +144,11 @@ impl Draft {
         self.push(Change::PatchService(Box::new(patch)));
     }
 
-    /// Asks for another plan at `at`, if that lies ahead.
-    pub(super) fn wake(&mut self, at: Timestamp) {
+    /// Asks for another look at a service at `at`, if that lies ahead.
+    pub(super) fn wake(&mut self, service: Option<&ServiceId>, at: Timestamp) {
         if at > self.now {
-            self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+            let held = self.wakes.entry(service.cloned()).or_insert(at);
+            *held = at.min(*held);
         }
     }
 
@@ -133,14 +162,41 @@ impl Draft {
         self.reasons.push(Reason { service: service.cloned(), task: task.cloned(), text });
     }
 
-    /// Returns all services, so that the state can be changed while going through them.
-    pub(super) fn services(&self) -> Vec<Arc<Service>> {
-        self.state.services().values().cloned().collect()
+    /// Tells whether everything is to be looked at, not only some services.
+    pub(super) fn is_complete(&self) -> bool {
+        self.touched == Touched::Everything
     }
 
-    /// Returns the tasks that `wanted` picks, so that the state can be changed while going through them.
+    /// Returns the services to look at, so that the state can be changed while going through them.
+    pub(super) fn services(&self) -> Vec<Arc<Service>> {
+        let all = self.state.services();
+        match &self.touched {
+            Touched::Everything => all.values().cloned().collect(),
+            Touched::Services(ids) => ids.iter().filter_map(|id| all.get(id).cloned()).collect(),
+        }
+    }
+
+    /// Returns the tasks to look at that `wanted` picks, by id, so that the state can be changed while going through them.
     pub(super) fn tasks_where(&self, wanted: impl Fn(&Task) -> bool) -> Vec<Arc<Task>> {
-        self.state.tasks().values().filter(|task| wanted(task)).cloned().collect()
+        match &self.touched {
+            Touched::Everything => {
+                self.state.tasks().values().filter(|task| wanted(task)).cloned().collect()
+            }
+            Touched::Services(ids) => {
+                let of = ids.iter().flat_map(|id| self.state.service_tasks(id));
+                let mut tasks: Vec<_> = of.filter(|task| wanted(task)).cloned().collect();
+                tasks.sort_by(|left, right| left.id.cmp(&right.id));
+                tasks
+            }
+        }
+    }
+
+    pub(super) fn wakes(&self) -> &Wakes {
+        &self.wakes
+    }
+
+    pub(super) fn changed(&self) -> &Touched {
+        &self.changed
     }
 
     pub(super) fn changes_len(&self) -> usize {
@@ -148,6 +204,6 @@ impl Draft {
     }
 
     pub(super) fn finish(self) -> Plan {
-        Plan { changes: self.changes, wake_at: self.wake_at, reasons: self.reasons }
+        Plan { changes: self.changes, wake_at: earliest(&self.wakes), reasons: self.reasons }
     }
 }

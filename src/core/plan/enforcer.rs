@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::scheduler::constraint::Constraints;
-use super::scheduler::resources::Free;
+use super::scheduler::resources::{Free, has_reservations};
 use super::slots::is_on_node;
 use crate::model::node::{Availability, Node, NodeState};
 use crate::model::service::{Service, UpdateState};
@@ -22,6 +22,8 @@ pub(super) fn plan(draft: &mut Draft) {
         for task in misfits(draft, node) {
             let status = draft.status(&task, TaskState::Rejected, MESSAGE, ERROR);
             draft.set_status(&task, status);
+            // What one task gives up decides who else has to go.
+            draft.concerns_everything();
         }
     }
 }
@@ -29,10 +31,19 @@ pub(super) fn plan(draft: &mut Draft) {
 fn misfits(draft: &Draft, node: &Node) -> Vec<Arc<Task>> {
     let mut free = Free::of_node(node);
     let mut misfits = Vec::new();
-    for task in draft.state.node_tasks(&node.id) {
-        if !is_on_node(task) || task.desired > TaskState::Complete {
-            continue;
-        }
+    let is_here = |task: &Task| {
+        task.node.as_ref() == Some(&node.id)
+            && is_on_node(task)
+            && task.desired <= TaskState::Complete
+    };
+    // What others have reserved counts only beside a reservation.
+    let touched = if draft.is_complete() { None } else { Some(draft.tasks_where(is_here)) };
+    let tasks = touched
+        .filter(|touched| !touched.iter().any(|task| has_reservations(task)))
+        .unwrap_or_else(|| {
+            draft.state.node_tasks(&node.id).filter(|task| is_here(task)).cloned().collect()
+        });
+    for task in &tasks {
         let service = task.service.as_ref().and_then(|id| draft.state.services().get(id));
         let fits = service.is_none_or(|service| meets_constraints(service, task, node));
         if fits && free.take(task).is_ok() {

@@ -6,6 +6,7 @@ mod enforcer;
 mod global;
 mod jobs;
 mod nodes;
+mod planner;
 mod reaper;
 mod replicated;
 mod restart;
@@ -13,6 +14,7 @@ mod scheduler;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod touched;
 mod update;
 
 use crate::command::Change;
@@ -20,7 +22,9 @@ use crate::id::{ServiceId, TaskId};
 use crate::state::State;
 use crate::time::Timestamp;
 use draft::Draft;
+use touched::Touched;
 
+pub use planner::Planner;
 pub use scheduler::constraint;
 pub use update::is_dirty;
 
@@ -71,14 +75,18 @@ const ROUNDS_MAX: usize = 12;
 /// # Panics
 /// When a planner relies on something that does not hold; the caller drops the plan and reports it.
 pub fn plan(state: &State, now: Timestamp) -> Plan {
-    let mut draft = Draft::new(state, now);
+    run(Draft::new(state, Touched::Everything, now)).finish()
+}
+
+/// Runs the planners until they find nothing more to do.
+fn run(mut draft: Draft) -> Draft {
     for _ in 0..ROUNDS_MAX {
         let before = draft.begin_round();
         for planner in PLANNERS {
             planner(&mut draft);
         }
         if draft.changes_len() == before {
-            return draft.finish();
+            return draft;
         }
     }
     panic!("the planners do not settle: {:?}", draft.finish().changes);

@@ -20,7 +20,7 @@ pub(super) fn plan(draft: &mut Draft) {
             Some(node) if node.status.state == NodeState::Down => {
                 let at = node.meta.updated_at.after(ORPHAN_AFTER);
                 if at > draft.now {
-                    draft.wake(at);
+                    draft.wake(task.service.as_ref(), at);
                     continue;
                 }
                 task.status.message.clone()

@@ -51,7 +51,7 @@ fn forget(draft: &mut Draft, task: &Task) {
     if never_ran || visible_until <= draft.now {
         draft.push(Change::RemoveTask(task.id.clone()));
     } else {
-        draft.wake(visible_until);
+        draft.wake(task.service.as_ref(), visible_until);
     }
 }
 

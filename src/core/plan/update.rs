@@ -288,7 +288,7 @@ impl<'a> Run<'a> {
         for (_, entry) in self.slots() {
             let free_at = entry.running_at.map(|at| at.after(self.config.delay));
             if let Some(at) = free_at {
-                draft.wake(at);
+                draft.wake(Some(&self.service.id), at);
             }
             busy += u64::from(free_at.is_none_or(|at| at > draft.now));
         }
@@ -365,7 +365,7 @@ impl<'a> Run<'a> {
             self.progress = None;
             self.status = completed(now, std::mem::take(&mut self.status));
         } else {
-            draft.wake(done_at);
+            draft.wake(Some(&self.service.id), done_at);
         }
     }
 }

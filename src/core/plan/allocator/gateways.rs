@@ -1,10 +1,12 @@
 //! Gives nodes their own address on each overlay that their tasks join, and on the routing mesh once a port is published.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{addresses, note_last_addresses, publishes};
 use crate::command::{Change, NetworkPatch};
 use crate::id::{NetworkId, NodeId};
+use crate::model::service::Service;
 use crate::plan::draft::Draft;
 use crate::plan::slots::is_on_node;
 
@@ -31,7 +33,7 @@ fn missing(draft: &Draft) -> BTreeSet<(NetworkId, NodeId)> {
         found.is_some_and(|it| it.allocation.is_some() && !it.gateways.contains_key(node))
     };
     let mut missing = BTreeSet::new();
-    for task in state.tasks().values().filter(|task| is_on_node(task)) {
+    for task in draft.tasks_where(is_on_node) {
         let Some(node) = task.node.as_ref().filter(|id| state.nodes().contains_key(*id)) else {
             continue;
         };
@@ -40,9 +42,9 @@ fn missing(draft: &Draft) -> BTreeSet<(NetworkId, NodeId)> {
         }
     }
     let mesh = state.networks().values().find(|network| network.spec.ingress);
-    let endpoints = state.services().values().filter_map(|service| service.endpoint.as_ref());
+    let publish = |it: &Arc<Service>| it.endpoint.as_ref().is_some_and(|it| publishes(&it.spec));
     if let Some(mesh) = mesh
-        && endpoints.into_iter().any(|endpoint| publishes(&endpoint.spec))
+        && draft.services().iter().any(publish)
     {
         let nodes = state.nodes().keys().filter(|node| lacks(&mesh.id, node));
         missing.extend(nodes.map(|node| (mesh.id.clone(), node.clone())));

@@ -14,7 +14,9 @@ use crate::model::network::Network;
 use crate::model::service::{EndpointSpec, PublishMode, Service};
 
 pub(super) fn plan(draft: &mut Draft) {
-    subnets::plan(draft);
+    if draft.is_complete() {
+        subnets::plan(draft);
+    }
     services::plan(draft);
     tasks::plan(draft);
     note_last_addresses(draft);

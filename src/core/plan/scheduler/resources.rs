@@ -127,6 +127,11 @@ impl Free {
     }
 }
 
+/// Tells whether a task takes anything that could be used up.
+pub(in crate::plan) fn has_reservations(task: &Task) -> bool {
+    reservations(task).is_some()
+}
+
 fn reservations(task: &Task) -> Option<&Resources> {
     task.spec.resources.as_ref()?.reservations.as_ref()
 }

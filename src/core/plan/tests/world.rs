@@ -14,7 +14,7 @@ use crate::model::node::{
 };
 use crate::model::service::{Service, ServiceMode, ServiceSpec, Slot, TaskSpec};
 use crate::model::task::{Task, TaskState, TaskStatus};
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Planner, plan};
 use crate::state::State;
 use crate::state::audit::audit;
 use crate::time::Timestamp;
@@ -25,6 +25,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     /// Tasks by the order they were made in, as `web.1a`, `web.1b`.
     labels: BTreeMap<TaskId, String>,
+    planner: Planner,
 }
 
 pub(super) fn node_id(number: u64) -> NodeId {
@@ -77,6 +78,7 @@ impl World {
             state: State::default(),
             now: Timestamp::from_secs(1_000_000),
             labels: BTreeMap::new(),
+            planner: Planner::default(),
         };
         world.run(Command::CreateCluster {
             cluster: Box::new(Cluster::default()),
@@ -162,11 +164,16 @@ impl World {
     /// Plans, carries the plan out, checks that planning again finds nothing to do, and returns the plan.
     pub(super) fn plan(&mut self) -> Plan {
         let found = plan(&self.state, self.now);
+        for asked in ["at first", "after its plan came to nothing"] {
+            let hinted = self.planner.plan(&self.state, self.now);
+            assert_eq!(hinted, found, "looking only at what changed finds the same {asked}");
+        }
         if !found.changes.is_empty() {
             let based_on = self.state.index();
             self.run(Command::Plan { based_on, changes: found.changes.clone() });
         }
         let again = plan(&self.state, self.now);
+        assert_eq!(self.planner.plan(&self.state, self.now), again, "and so it does afterwards");
         assert_eq!(again.changes, [], "planning twice is planning once");
         assert_eq!(again.wake_at, found.wake_at, "the same wake-up is asked for");
         assert!(found.wake_at.is_none_or(|at| at > self.now), "a wake-up lies ahead");
