@@ -22,7 +22,13 @@ pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
     let mut planner = Planner::default();
     loop {
         let state = states.borrow_and_update().clone();
-        let wake_at = if raft.is_leader() { step(&raft, &mut planner, &state).await } else { None };
+        let wake_at = if raft.is_leader() {
+            step(&raft, &mut planner, &state).await
+        } else {
+            // Whoever leads next, and this node if it leads again, looks at everything first.
+            planner = Planner::default();
+            None
+        };
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },
             () = wake(wake_at) => {}

@@ -41,8 +41,8 @@ pub struct State {
     pub(crate) configs: OrdMap<ConfigId, Arc<Config>>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
-    /// Names in lower case, with their kind: names are unique without regard to case.
-    pub(crate) names: OrdSet<(crate::model::Kind, String)>,
+    /// Ids by names in lower case, with their kind: names are unique without regard to case.
+    pub(crate) names: OrdMap<(crate::model::Kind, String), String>,
     /// Addresses in use on each network.
     pub(crate) addresses: OrdSet<(NetworkId, IpAddr)>,
 }

@@ -1,11 +1,14 @@
 //! Lookups by id, name or prefix, and sums over a state. List filters belong to the API.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use thiserror::Error;
 
 use super::State;
+use crate::id::TaskId;
+use crate::model::Kind;
 use crate::model::network::Network;
 use crate::model::node::Node;
 use crate::model::secret::{Config, Secret};
@@ -23,20 +26,21 @@ pub enum LookupError {
     Ambiguous(usize),
 }
 
-/// Finds the one object a reference means: by full id, then by exact name, then by the beginning of the id.
-fn find<'a, K: Ord, T>(
+/// Finds the one object a reference means: by full id, then by exact name, then by the beginning of the id. Only the last
+/// goes through all objects.
+fn find<'a, K: Ord + FromStr, T>(
     objects: &'a OrdMap<K, Arc<T>>,
     reference: &str,
     id: impl Fn(&T) -> &str,
-    has_name: impl Fn(&T) -> bool,
+    named: Result<&'a Arc<T>, LookupError>,
 ) -> Result<&'a Arc<T>, LookupError> {
     if reference.is_empty() {
         return Err(LookupError::NotFound);
     }
-    if let Some(found) = objects.values().find(|object| id(object) == reference) {
+    if let Some(found) = reference.parse().ok().and_then(|id: K| objects.get(&id)) {
         return Ok(found);
     }
-    match only(objects.values().filter(|object| has_name(object))) {
+    match named {
         Err(LookupError::NotFound) => {
             only(objects.values().filter(|o| id(o).starts_with(reference)))
         }
@@ -62,7 +66,7 @@ impl State {
             &self.nodes,
             reference,
             |node| node.id.as_str(),
-            |node| node.description.hostname == reference,
+            only(self.nodes.values().filter(|node| node.description.hostname == reference)),
         )
     }
 
@@ -75,7 +79,9 @@ impl State {
             &self.services,
             reference,
             |service| service.id.as_str(),
-            |service| service.spec.annotations.name == reference,
+            self.named(Kind::Service, &self.services, reference, |service| {
+                &service.spec.annotations.name
+            }),
         )
     }
 
@@ -84,13 +90,7 @@ impl State {
     /// # Errors
     /// Fails if none or several match.
     pub fn find_task(&self, reference: &str) -> Result<&Arc<Task>, LookupError> {
-        find(
-            &self.tasks,
-            reference,
-            |task| task.id.as_str(),
-            // Names end in the id; the comparison of ends spares making a name for each task.
-            |task| reference.ends_with(task.id.as_str()) && task.name() == reference,
-        )
+        find(&self.tasks, reference, |task| task.id.as_str(), self.task_named(reference))
     }
 
     /// Finds a network by id, name or beginning of the id; built-in ones too.
@@ -102,7 +102,9 @@ impl State {
             &self.networks,
             reference,
             |network| network.id.as_str(),
-            |network| network.spec.annotations.name == reference,
+            self.named(Kind::Network, &self.networks, reference, |network| {
+                &network.spec.annotations.name
+            }),
         )
     }
 
@@ -115,7 +117,9 @@ impl State {
             &self.secrets,
             reference,
             |secret| secret.id.as_str(),
-            |secret| secret.spec.annotations.name == reference,
+            self.named(Kind::Secret, &self.secrets, reference, |secret| {
+                &secret.spec.annotations.name
+            }),
         )
     }
 
@@ -128,8 +132,28 @@ impl State {
             &self.configs,
             reference,
             |config| config.id.as_str(),
-            |config| config.spec.annotations.name == reference,
+            self.named(Kind::Config, &self.configs, reference, |config| {
+                &config.spec.annotations.name
+            }),
         )
+    }
+
+    fn named<'a, K: Ord + FromStr, T>(
+        &self,
+        kind: Kind,
+        objects: &'a OrdMap<K, Arc<T>>,
+        name: &str,
+        name_of: impl Fn(&T) -> &str,
+    ) -> Result<&'a Arc<T>, LookupError> {
+        let found = self.id_of_name(kind, name).and_then(|id: K| objects.get(&id));
+        found.filter(|object| name_of(object) == name).ok_or(LookupError::NotFound)
+    }
+
+    /// The name of a task ends in its id.
+    fn task_named(&self, name: &str) -> Result<&Arc<Task>, LookupError> {
+        let id = name.rsplit_once('.').and_then(|(_, id)| id.parse().ok());
+        let found = id.and_then(|id: TaskId| self.tasks.get(&id));
+        found.filter(|task| task.name() == name).ok_or(LookupError::NotFound)
     }
 
     /// Returns the ingress network, if there is one.

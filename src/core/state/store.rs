@@ -1,6 +1,7 @@
 //! Puts objects into the maps of a state and takes them out, and keeps the indexes true. Checks nothing.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::State;
@@ -43,7 +44,12 @@ pub(super) fn gateway_addresses(
 
 impl State {
     pub(super) fn name_taken(&self, kind: Kind, name: &str) -> bool {
-        self.names.contains(&folded(kind, name))
+        self.names.contains_key(&folded(kind, name))
+    }
+
+    /// Returns the id of the object that has a name, if it is written so or in other cases.
+    pub(super) fn id_of_name<K: FromStr>(&self, kind: Kind, name: &str) -> Option<K> {
+        self.names.get(&folded(kind, name))?.parse().ok()
     }
 
     pub(super) fn put_node(&mut self, node: Arc<Node>) {
@@ -56,7 +62,8 @@ impl State {
 
     pub(super) fn put_service(&mut self, service: Arc<Service>) {
         self.drop_service(&service.id);
-        self.names.insert(folded(Kind::Service, &service.spec.annotations.name));
+        self.names
+            .insert(folded(Kind::Service, &service.spec.annotations.name), service.id.to_string());
         self.addresses.extend(endpoint_addresses(service.endpoint.as_ref()));
         self.services.insert(service.id.clone(), service);
     }
@@ -96,7 +103,8 @@ impl State {
 
     pub(super) fn put_network(&mut self, network: Arc<Network>) {
         self.drop_network(&network.id);
-        self.names.insert(folded(Kind::Network, &network.spec.annotations.name));
+        self.names
+            .insert(folded(Kind::Network, &network.spec.annotations.name), network.id.to_string());
         self.addresses.extend(gateway_addresses(&network));
         self.networks.insert(network.id.clone(), network);
     }
@@ -110,7 +118,8 @@ impl State {
     }
 
     pub(super) fn put_secret(&mut self, secret: Arc<Secret>) {
-        self.names.insert(folded(Kind::Secret, &secret.spec.annotations.name));
+        self.names
+            .insert(folded(Kind::Secret, &secret.spec.annotations.name), secret.id.to_string());
         self.secrets.insert(secret.id.clone(), secret);
     }
 
@@ -121,7 +130,8 @@ impl State {
     }
 
     pub(super) fn put_config(&mut self, config: Arc<Config>) {
-        self.names.insert(folded(Kind::Config, &config.spec.annotations.name));
+        self.names
+            .insert(folded(Kind::Config, &config.spec.annotations.name), config.id.to_string());
         self.configs.insert(config.id.clone(), config);
     }
 

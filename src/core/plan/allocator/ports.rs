@@ -17,6 +17,9 @@ pub(super) fn fill(
     spec: &EndpointSpec,
     old: Option<&Endpoint>,
 ) -> Result<Vec<PortConfig>, String> {
+    if spec.ports.is_empty() {
+        return Ok(Vec::new());
+    }
     let others = taken(state, service);
     let mut taken = others.clone();
     let on_mesh = |port: &&PortConfig| port.mode == PublishMode::Ingress && port.published != 0;

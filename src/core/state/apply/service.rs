@@ -42,6 +42,9 @@ impl State {
     fn check_ports(&self, id: &ServiceId, spec: &ServiceSpec) -> Result<(), Rejected> {
         let ingress: BTreeSet<_> = published(spec_ports(spec), PublishMode::Ingress).collect();
         let host: BTreeSet<_> = published(spec_ports(spec), PublishMode::Host).collect();
+        if ingress.is_empty() && host.is_empty() {
+            return Ok(());
+        }
         let taken = |other: &Service, port: u16, host_mode: bool| Rejected::PortTaken {
             port,
             name: other.spec.annotations.name.clone(),
@@ -298,10 +301,13 @@ impl State {
                 return Err(Rejected::Malformed("a port is given twice"));
             }
         }
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let others = self.services.values().filter(|other| other.id != *id);
-        let ports = others.filter_map(|other| other.endpoint.as_ref()).flat_map(|end| &end.ports);
-        let ports: Vec<PortConfig> = ports.cloned().collect();
-        if published(&ports, PublishMode::Ingress).any(|port| wanted.contains(&port)) {
+        let mut endpoints = others.filter_map(|other| other.endpoint.as_ref());
+        let wants = |port| wanted.contains(&port);
+        if endpoints.any(|end| published(&end.ports, PublishMode::Ingress).any(wants)) {
             return Err(Rejected::StalePlan);
         }
         Ok(())
