@@ -22,6 +22,21 @@ pub struct Assigned {
     pub networks: BTreeMap<NetworkId, Arc<Network>>,
 }
 
+impl Assigned {
+    /// Tells whether two sets hold the very same objects. Objects that were only written anew count as others.
+    pub fn is_same(&self, other: &Self) -> bool {
+        fn same<K: PartialEq, T>(left: &BTreeMap<K, Arc<T>>, right: &BTreeMap<K, Arc<T>>) -> bool {
+            let pairs = || left.iter().zip(right);
+            left.len() == right.len()
+                && pairs().all(|((left, a), (right, b))| Arc::ptr_eq(a, b) && left == right)
+        }
+        same(&self.tasks, &other.tasks)
+            && same(&self.secrets, &other.secrets)
+            && same(&self.configs, &other.configs)
+            && same(&self.networks, &other.networks)
+    }
+}
+
 /// Collects what `node` must know. A task that ended stays until it is forgotten, for its container keeps its output.
 pub fn assigned(state: &State, node: &NodeId) -> Assigned {
     let mut set = Assigned::default();

@@ -225,21 +225,32 @@ async fn assign(
     sender: watch::Sender<Option<Arc<Assigned>>>,
     stop: CancellationToken,
 ) {
+    let mut last: Option<Arc<State>> = None;
     loop {
         let state = states.borrow_and_update().clone();
-        let wanted = assigned(&state, &node);
-        sender.send_if_modified(|held| {
-            let differs = held.as_deref() != Some(&wanted);
-            if differs {
-                *held = Some(Arc::new(wanted));
-            }
-            differs
-        });
+        if last.as_ref().is_none_or(|last| may_change_assignment(last, &state)) {
+            let wanted = assigned(&state, &node);
+            sender.send_if_modified(|held| {
+                let differs = held.as_ref().is_none_or(|held| !held.is_same(&wanted));
+                if differs {
+                    *held = Some(Arc::new(wanted));
+                }
+                differs
+            });
+        }
+        last = Some(state);
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
     }
+}
+
+fn may_change_assignment(last: &State, next: &State) -> bool {
+    !(last.tasks().ptr_eq(next.tasks())
+        && last.networks().ptr_eq(next.networks())
+        && last.secrets().ptr_eq(next.secrets())
+        && last.configs().ptr_eq(next.configs()))
 }
 
 /// Holds the cluster's port, so that a clash shows at once. Nothing is served on it before other nodes can join.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{
     ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError as ApiError,
 };
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::RaftNode;
 use super::error::ProposeError;
+use super::supervise::leadership;
 use super::types::{LogProposal, TypeConfig};
 use skep_core::error::chain;
 
@@ -87,6 +89,9 @@ impl RaftNode {
 
     /// Returns a state that holds every write acknowledged before the call. Only the leader can.
     pub async fn read(&self) -> Result<Arc<State>, ProposeError> {
+        if self.leads_alone() {
+            return Ok(self.state());
+        }
         let mut retries = Retries::new();
         loop {
             let attempt = Box::pin(self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex));
@@ -105,6 +110,17 @@ impl RaftNode {
                 return Err(ProposeError::NoLeader);
             }
         }
+    }
+
+    /// Tells whether nobody else can have acknowledged a write, so that the state here holds all: a write is answered only
+    /// after it was applied. Consensus publishes its metrics after each thing it does, and another node cannot lead before
+    /// this one has, in several steps, made it a voter.
+    fn leads_alone(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let node_id = self.inner.node_id;
+        leadership(node_id, &metrics).ready
+            && metrics.membership_config.membership().voter_ids().eq([node_id])
     }
 
     /// Ends the retries when another node is known to lead.

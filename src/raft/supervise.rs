@@ -118,7 +118,8 @@ impl Supervisor {
     }
 }
 
-fn leadership(node_id: u64, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+/// Tells who leads, as consensus last said.
+pub(super) fn leadership(node_id: u64, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
     let term = metrics.current_term;
     let leads = metrics.running_state.is_ok() && metrics.state == ServerState::Leader;
     // The first entry of a term follows everything that was committed before it.
