@@ -133,7 +133,7 @@ impl Bench {
         let (mut alone, mut genuine, mut skep) =
             (Times::default(), Times::default(), Times::default());
         for round in 0..ROUNDS {
-            alone.add(raw(&self.raw, &format!("rawk-{round}"), 1, 1)?);
+            alone.add(side::raw_replace(&self.raw, &format!("rawk-{round}"))?);
             genuine.add(self.genuine.replace(&at_genuine)?);
             skep.add(self.skep.replace(&at_skep)?);
         }
@@ -141,7 +141,13 @@ impl Bench {
         self.skep.remove(&at_skep)?;
         let aim = format!("{} (raw + 30 ms)", millis(alone.median() + 30.0));
         let cells = [alone.show(), genuine.show(), skep.show()];
-        self.compare("killed container replaced", &cells, genuine.median(), skep.median(), &aim);
+        self.compare(
+            "killed container replaced (raw: kill, wait, create, start)",
+            &cells,
+            genuine.median(),
+            skep.median(),
+            &aim,
+        );
         Ok(())
     }
 

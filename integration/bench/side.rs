@@ -207,3 +207,26 @@ pub fn raw(endpoint: &Endpoint, prefix: &str, parallel: usize, count: usize) -> 
     }
     Ok(took)
 }
+
+/// Time from killing a container, with no swarm involved, until another runs: what any replacement costs the engine.
+pub fn raw_replace(endpoint: &Endpoint, prefix: &str) -> Result<Duration> {
+    let body = json!({ "Image": "busybox:latest", "Cmd": COMMAND, "StopSignal": "SIGKILL" });
+    let mut client = endpoint.connect()?;
+    let run = |client: &mut Client, name: &str| -> Result<()> {
+        let path = format!("/v1.44/containers/create?name={name}");
+        client.json("POST", &path, Some(&body))?;
+        client.json("POST", &format!("/v1.44/containers/{name}/start"), None)?;
+        Ok(())
+    };
+    let (old, new) = (format!("{prefix}-old"), format!("{prefix}-new"));
+    run(&mut client, &old)?;
+    let began = Instant::now();
+    client.json("POST", &format!("/v1.44/containers/{old}/kill"), None)?;
+    client.json("POST", &format!("/v1.44/containers/{old}/wait"), None)?;
+    run(&mut client, &new)?;
+    let took = began.elapsed();
+    for name in [old, new] {
+        client.json("DELETE", &format!("/v1.44/containers/{name}?force=1"), None)?;
+    }
+    Ok(took)
+}

@@ -32,6 +32,13 @@ fn published(
     fixed.map(|port| (port.protocol, port.published))
 }
 
+/// Returns the endpoint of a service that needs no port and no address, so that no plan has to follow for it.
+fn plain_endpoint(spec: &ServiceSpec) -> Option<Endpoint> {
+    let wanted = spec.endpoint.clone().unwrap_or_default();
+    let is_plain = wanted.ports.is_empty() && spec.task.networks.is_empty();
+    is_plain.then(|| Endpoint { spec: wanted, ..Endpoint::default() })
+}
+
 impl State {
     fn service(&self, id: &ServiceId) -> Result<&Arc<Service>, Rejected> {
         self.services.get(id).ok_or_else(|| not_found(Kind::Service, id))
@@ -123,6 +130,7 @@ impl State {
             spec: Arc::new(spec.clone()),
             spec_version: write.index,
             job: spec.mode.is_job().then_some(job),
+            endpoint: plain_endpoint(spec),
             ..Service::default()
         };
         write.tell(Kind::Service, Action::Create, id, &spec.annotations.name);
