@@ -24,6 +24,7 @@ pub mod swarm;
 pub mod system;
 pub mod tasks;
 pub mod validate;
+pub mod why;
 pub mod wire;
 
 pub use router::serve;

@@ -134,6 +134,8 @@ pub enum Route {
     ConfigUpdate(String),
     /// `DELETE /configs/{id}`.
     ConfigRemove(String),
+    /// `GET /skep/why/{reference}`, which only skep has.
+    Why(String),
     /// A path under skep's own roots with a method or shape that does not exist.
     Unknown,
     /// Everything else belongs to the local engine.
@@ -161,6 +163,8 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["tasks", rest @ ..] => task_route(method, rest),
         ["secrets", rest @ ..] => secret_route(method, rest),
         ["configs", rest @ ..] => config_route(method, rest),
+        ["skep", "why", reference] if get && !reference.is_empty() => Route::Why(decode(reference)),
+        ["skep", ..] => Route::Unknown,
         _ => Route::Engine,
     }
 }

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
-use crate::{configs, events, networks, nodes, secrets, services, swarm, system, tasks};
+use crate::{configs, events, networks, nodes, secrets, services, swarm, system, tasks, why};
 
 /// Longest body that is taken in before its handler asks for it.
 const READ_AHEAD_MAX: usize = 2 << 20;
@@ -123,6 +123,7 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::TaskLogs(id) => tasks::logs(call, &id).await,
         Route::Engine => call.pass().await,
         Route::Unknown => Err(ApiError::not_found("page not found")),
+        Route::Why(reference) => why::answer(call, &reference).await,
         Route::Ping => system::ping(&call),
         Route::Info => system::info(call).await,
         Route::Version => system::version(call).await,

@@ -46,6 +46,16 @@ pub enum CliCommand {
         #[arg(short = 'H', long, env = "SKEP_HOST", default_value = DEFAULT_HOST, value_delimiter = ',')]
         host: Vec<Address>,
     },
+    /// Explain why a service or a task is as it is: what it waits for, and every check of every node
+    #[command(after_help = "For example: skep why web, skep why web.1, skep why TASK-ID")]
+    Why {
+        /// Socket of the daemon, unix:// or tcp://
+        #[arg(short = 'H', long, env = "SKEP_HOST", default_value = DEFAULT_HOST, value_delimiter = ',')]
+        host: Vec<Address>,
+        /// Name or id of a service or a task
+        #[arg(value_name = "SERVICE|TASK")]
+        reference: String,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "For example: skep completions bash > /etc/bash_completion.d/skep")]
     Completions {
@@ -249,7 +259,7 @@ mod tests {
         let line = ["skep", "daemon"].iter().chain(arguments);
         match Cli::parse_from(line).command {
             CliCommand::Daemon(args) => args,
-            CliCommand::Status { .. } | CliCommand::Completions { .. } => {
+            CliCommand::Status { .. } | CliCommand::Why { .. } | CliCommand::Completions { .. } => {
                 panic!("a daemon line parses as one")
             }
         }

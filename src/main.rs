@@ -1,6 +1,7 @@
 //! The binary: reads the command line, starts what it names.
 
 mod status;
+mod why;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn run(command: CliCommand) -> anyhow::Result<()> {
             runtime()?.block_on(daemon(config))
         }
         CliCommand::Status { host } => runtime()?.block_on(status::print(&host)),
+        CliCommand::Why { host, reference } => runtime()?.block_on(why::print(&host, &reference)),
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skep", &mut std::io::stdout());
             Ok(())

@@ -91,7 +91,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-async fn get(host: &Address, path: &str) -> anyhow::Result<Value> {
+/// Asks the daemon at `host`.
+pub async fn get(host: &Address, path: &str) -> anyhow::Result<Value> {
     match host {
         Address::Unix(socket) => ask(tokio::net::UnixStream::connect(socket).await?, path).await,
         Address::Tcp(address) => ask(tokio::net::TcpStream::connect(address).await?, path).await,

@@ -199,6 +199,11 @@ impl Draft {
         &self.changed
     }
 
+    /// Returns why things were not done.
+    pub(super) fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
+
     pub(super) fn changes_len(&self) -> usize {
         self.changes.len()
     }

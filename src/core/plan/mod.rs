@@ -16,6 +16,7 @@ mod slots;
 mod tests;
 mod touched;
 mod update;
+pub mod why;
 
 use crate::command::Change;
 use crate::id::{ServiceId, TaskId};
@@ -75,7 +76,12 @@ const ROUNDS_MAX: usize = 12;
 /// # Panics
 /// When a planner relies on something that does not hold; the caller drops the plan and reports it.
 pub fn plan(state: &State, now: Timestamp) -> Plan {
-    run(Draft::new(state, Touched::Everything, now)).finish()
+    settle(state, now).finish()
+}
+
+/// Runs the planners on the whole state.
+fn settle(state: &State, now: Timestamp) -> Draft {
+    run(Draft::new(state, Touched::Everything, now))
 }
 
 /// Runs the planners until they find nothing more to do.

@@ -1,5 +1,6 @@
 //! Placement constraints: parsing what users wrote, matching nodes (contract behaviour.md section 6). Chooses nothing.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use thiserror::Error;
@@ -108,6 +109,23 @@ impl Key {
     }
 }
 
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Key::Id => f.write_str("node.id"),
+            Key::Hostname => f.write_str("node.hostname"),
+            Key::Ip => f.write_str("node.ip"),
+            Key::Role => f.write_str("node.role"),
+            Key::Os => f.write_str("node.platform.os"),
+            Key::Architecture => f.write_str("node.platform.arch"),
+            Key::NodeLabel(name) => write!(f, "node.labels.{name}"),
+            Key::EngineLabel(name) => write!(f, "engine.labels.{name}"),
+            Key::Unknown => f.write_str("a key that no node has"),
+        }?;
+        write!(f, "{}{}", if self.equal { "==" } else { "!=" }, self.value)
+    }
+}
+
 impl Constraint {
     /// Tells whether a node meets the condition.
     pub fn matches(&self, node: &Node) -> bool {
@@ -128,6 +146,25 @@ impl Constraint {
             Key::NodeLabel(name) => label(&node.spec.annotations.labels, name),
             Key::EngineLabel(name) => label(&description.engine_labels, name),
             Key::Unknown => false,
+        }
+    }
+
+    /// Returns what the node has where the condition looks; absent if it has nothing there.
+    fn actual(&self, node: &Node) -> Option<String> {
+        let description = &node.description;
+        match &self.key {
+            Key::Id => Some(node.id.to_string()),
+            Key::Hostname => Some(description.hostname.clone()),
+            Key::Ip => Some(node.status.addr.clone()),
+            Key::Role => Some(match node.role {
+                Role::Worker => "worker".to_owned(),
+                Role::Manager => "manager".to_owned(),
+            }),
+            Key::Os => Some(description.os.clone()),
+            Key::Architecture => Some(description.architecture.clone()),
+            Key::NodeLabel(name) => node.spec.annotations.labels.get(name).cloned(),
+            Key::EngineLabel(name) => description.engine_labels.get(name).cloned(),
+            Key::Unknown => None,
         }
     }
 
@@ -161,5 +198,20 @@ impl Constraints {
     /// Tells whether a node meets all of them.
     pub(in crate::plan) fn match_node(&self, node: &Node) -> bool {
         self.0.iter().all(|constraint| constraint.matches(node))
+    }
+
+    /// Says of each condition what the node has and whether that meets it.
+    pub(in crate::plan) fn figures(&self, node: &Node) -> String {
+        if self.0.is_empty() {
+            return "none".to_owned();
+        }
+        let one = |constraint: &Constraint| {
+            let verdict = if constraint.matches(node) { "met" } else { "not met" };
+            match constraint.actual(node) {
+                Some(actual) => format!("{constraint}: {verdict}, the node has {actual:?}"),
+                None => format!("{constraint}: {verdict}, the node has no such value"),
+            }
+        };
+        self.0.iter().map(one).collect::<Vec<_>>().join("; ")
     }
 }

@@ -1,11 +1,13 @@
 //! Named checks that a node must pass to get a task, each with its explanation (contract behaviour.md section 6).
 
 use super::constraint::Constraints;
-use super::{Candidate, host_ports};
+use super::{Candidate, figures, host_ports};
 use crate::model::container::MountKind;
 use crate::model::node::{Availability, NodeState};
 use crate::model::service::Platform;
 use crate::model::task::Task;
+use crate::plan::why::Check;
+use crate::state::State;
 
 /// A task that looks for a node.
 pub(super) struct Wanted<'a> {
@@ -19,44 +21,73 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// One check: how many nodes fail it is explained to the user.
+/// One check: how many nodes fail it is explained to the user, and on demand what it compared.
 struct Filter {
+    name: &'static str,
     passes: fn(&Wanted, &Candidate) -> bool,
     explain: fn(usize) -> String,
+    figures: fn(&State, &Wanted, &Candidate) -> String,
 }
 
 /// The checks in the order they are made; the first that fails counts.
 const FILTERS: [Filter; 7] = [
     Filter {
+        name: "available",
         passes: is_ready,
         explain: |nodes| match nodes {
             1 => "1 node not available for new tasks".to_owned(),
             nodes => format!("{nodes} nodes not available for new tasks"),
         },
+        figures: figures::availability,
     },
     Filter {
+        name: "resources",
         passes: |wanted, node| node.free.fits(wanted.task),
         explain: |nodes| format!("insufficient resources on {}", count(nodes)),
+        figures: |_, wanted, node| node.free.figures(wanted.task, &node.node),
     },
-    Filter { passes: has_plugins, explain: |nodes| format!("missing plugin on {}", count(nodes)) },
     Filter {
+        name: "plugins",
+        passes: |wanted, node| missing_plugins(wanted, node).is_empty(),
+        explain: |nodes| format!("missing plugin on {}", count(nodes)),
+        figures: figures::plugins,
+    },
+    Filter {
+        name: "constraints",
         passes: |wanted, node| wanted.constraints.match_node(&node.node),
         explain: |nodes| format!("scheduling constraints not satisfied on {}", count(nodes)),
+        figures: |_, wanted, node| wanted.constraints.figures(&node.node),
     },
     Filter {
+        name: "platform",
         passes: runs_platform,
         explain: |nodes| format!("unsupported platform on {}", count(nodes)),
+        figures: figures::platform,
     },
     Filter {
+        name: "host ports",
         passes: |wanted, node| host_ports(wanted.task).all(|port| !node.host_ports.contains(&port)),
         explain: |nodes| format!("host-mode port already in use on {}", count(nodes)),
+        figures: figures::ports,
     },
     Filter {
+        name: "max replicas",
         passes: has_room,
         // The missing letters are part of what clients know.
         explain: |_| "max replicas per node limit exceed".to_owned(),
+        figures: figures::replicas,
     },
 ];
+
+/// Makes all checks on one node, with their figures.
+pub(super) fn examine(state: &State, wanted: &Wanted, node: &Candidate) -> Vec<Check> {
+    let check = |filter: &Filter| Check {
+        name: filter.name,
+        passes: (filter.passes)(wanted, node),
+        figures: (filter.figures)(state, wanted, node),
+    };
+    FILTERS.iter().map(check).collect()
+}
 
 fn count(nodes: usize) -> String {
     if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
@@ -93,7 +124,7 @@ fn is_ready(_: &Wanted, node: &Candidate) -> bool {
 }
 
 /// Volumes, networks and logs may need a plugin. A node that names no plugin of a type may be one that does not tell.
-fn has_plugins(wanted: &Wanted, node: &Candidate) -> bool {
+pub(super) fn missing_plugins(wanted: &Wanted, node: &Candidate) -> Vec<String> {
     let plugins = &node.node.description.plugins;
     let has = |kind: &str, name: &str| {
         let mut of_kind = plugins.iter().filter(|(plugin, _)| plugin == kind).peekable();
@@ -107,7 +138,7 @@ fn has_plugins(wanted: &Wanted, node: &Candidate) -> bool {
         .filter_map(|mount| mount.volume.as_ref()?.driver.as_ref())
         .map(|driver| driver.name.as_str())
         .filter(|name| !name.is_empty() && *name != "local")
-        .all(|name| has("Volume", name));
+        .map(|name| ("Volume", name));
     let networks = wanted
         .task
         .networks
@@ -116,9 +147,15 @@ fn has_plugins(wanted: &Wanted, node: &Candidate) -> bool {
         .filter_map(|attachment| attachment.network.spec.driver.as_ref())
         .map(|driver| driver.name.as_str())
         .filter(|name| !name.is_empty() && *name != "overlay")
-        .all(|name| has("Network", name));
+        .map(|name| ("Network", name));
     let log = wanted.task.spec.log_driver.as_ref().map_or("", |driver| driver.name.as_str());
-    volumes && networks && (log.is_empty() || log == "none" || has("Log", log))
+    let log = (!log.is_empty() && log != "none").then_some(("Log", log));
+    volumes
+        .chain(networks)
+        .chain(log)
+        .filter(|(kind, name)| !has(kind, name))
+        .map(|(kind, name)| format!("{kind} {name}"))
+        .collect()
 }
 
 fn runs_platform(wanted: &Wanted, node: &Candidate) -> bool {

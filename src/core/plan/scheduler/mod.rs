@@ -1,6 +1,7 @@
 //! Gives pending tasks a node: filters, then spread. Gives no addresses.
 
 pub mod constraint;
+mod figures;
 mod filter;
 pub(super) mod resources;
 mod spread;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::slots::{is_on_node, is_wanted};
+use super::why::NodeWhy;
 use crate::command::TaskPatch;
 use crate::id::{NodeId, ServiceId};
 use crate::model::node::Node;
@@ -56,6 +58,19 @@ pub(super) fn plan(draft: &mut Draft) {
             None => assign(draft, &mut nodes, &task),
         }
     }
+}
+
+/// Makes all checks for a task on every node it may go to, as the planner makes them.
+pub(super) fn examine(state: &State, task: &Task, now: Timestamp) -> Vec<NodeWhy> {
+    let wanted = Wanted::new(task);
+    let nodes = candidates(state, now);
+    let eligible = |node: &&Candidate| task.node.as_ref().is_none_or(|id| *id == node.node.id);
+    let report = |node: &Candidate| NodeWhy {
+        id: node.node.id.clone(),
+        hostname: node.node.description.hostname.clone(),
+        checks: filter::examine(state, &wanted, node),
+    };
+    nodes.iter().filter(eligible).map(report).collect()
 }
 
 fn candidates(state: &State, now: Timestamp) -> Vec<Candidate> {

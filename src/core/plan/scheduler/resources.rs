@@ -90,6 +90,38 @@ impl Free {
         reservations(task).and_then(|wanted| self.claim(wanted)).unwrap_or_default()
     }
 
+    /// Says what a task reserves, what of it is free and what the node has in all.
+    pub(super) fn figures(&self, task: &Task, node: &Node) -> String {
+        let Some(wanted) = reservations(task) else { return "reserves nothing".to_owned() };
+        let mut parts = Vec::new();
+        if wanted.nano_cpus > 0 {
+            let (asks, free) = (cpus(wanted.nano_cpus), cpus(self.nano_cpus));
+            parts.push(format!(
+                "CPUs: {asks} wanted, {free} of {} free",
+                cpus(node.description.nano_cpus)
+            ));
+        }
+        if wanted.memory_bytes > 0 {
+            let (asks, free) = (size(wanted.memory_bytes), size(self.memory_bytes));
+            let all = size(node.description.memory_bytes);
+            parts.push(format!("memory: {asks} wanted, {free} of {all} free"));
+        }
+        for resource in &wanted.generic {
+            parts.push(match resource {
+                GenericResource::Discrete { kind, value } => {
+                    let named = self.named.get(kind).map(|names| names.len() as i64);
+                    let free = named.or(self.discrete.get(kind).copied()).unwrap_or(0);
+                    format!("{kind}: {value} wanted, {free} free")
+                }
+                GenericResource::Named { kind, value } => {
+                    let free = self.named.get(kind).is_some_and(|names| names.contains(value));
+                    format!("{kind} {value}: {}", if free { "free" } else { "not free" })
+                }
+            });
+        }
+        if parts.is_empty() { "reserves nothing".to_owned() } else { parts.join("; ") }
+    }
+
     fn has_basics(&self, wanted: &Resources) -> bool {
         (wanted.nano_cpus <= 0 || wanted.nano_cpus <= self.nano_cpus)
             && (wanted.memory_bytes <= 0 || wanted.memory_bytes <= self.memory_bytes)
@@ -134,4 +166,28 @@ pub(in crate::plan) fn has_reservations(task: &Task) -> bool {
 
 fn reservations(task: &Task) -> Option<&Resources> {
     task.spec.resources.as_ref()?.reservations.as_ref()
+}
+
+/// Writes CPUs with as many decimals as they have, three at the most.
+fn cpus(nano: i64) -> String {
+    let thousandths = nano / 1_000_000;
+    let sign = if thousandths < 0 { "-" } else { "" };
+    let (whole, rest) = ((thousandths / 1000).abs(), (thousandths % 1000).abs());
+    let decimals = format!("{rest:03}");
+    match decimals.trim_end_matches('0') {
+        "" => format!("{sign}{whole}"),
+        decimals => format!("{sign}{whole}.{decimals}"),
+    }
+}
+
+/// Writes a size in the largest unit it fills.
+fn size(bytes: i64) -> String {
+    const UNITS: [(&str, i64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let found = UNITS.iter().find(|(_, unit)| bytes.saturating_abs() >= *unit);
+    let Some((name, unit)) = found else { return format!("{bytes} B") };
+    let tenths = i128::from(bytes) * 10 / i128::from(*unit);
+    match (tenths / 10, (tenths % 10).abs()) {
+        (whole, 0) => format!("{whole} {name}"),
+        (whole, tenth) => format!("{whole}.{tenth} {name}"),
+    }
 }

@@ -11,4 +11,5 @@ mod replicated;
 mod restart;
 mod scheduler;
 mod update;
+mod why;
 mod world;
