@@ -37,8 +37,8 @@ impl Times {
 /// A time with as many digits as mean something.
 pub fn millis(time: f64) -> String {
     match time {
-        time if time < 1.0 => format!("{:.0} µs", time * 1e3),
-        time if time < 10.0 => format!("{time:.2} ms"),
+        time if time.abs() < 1.0 => format!("{:.0} µs", time * 1e3),
+        time if time.abs() < 10.0 => format!("{time:.2} ms"),
         time if time < 10_000.0 => format!("{time:.0} ms"),
         time => format!("{:.1} s", time / 1e3),
     }
