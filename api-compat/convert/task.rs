@@ -68,8 +68,15 @@ fn network(network: &Network) -> wire::AttachedNetwork {
         created_at: Time(network.meta.created_at),
         updated_at: Time(network.meta.updated_at),
         spec: network_spec(network),
-        driver_state: allocation.map(|held| Driver::from(held.driver.clone())).unwrap_or_default(),
-        ipam_options: allocation.map(|held| ipam(&held.ipam)),
+        driver_state: allocation
+            .map(|held| &held.driver)
+            .or(network.spec.driver.as_ref().filter(|_| network.spec.predefined))
+            .map(|driver| Driver::from(driver.clone()))
+            .unwrap_or_default(),
+        ipam_options: match allocation {
+            Some(held) => Some(ipam(&held.ipam)),
+            None => network.spec.predefined.then(wire::AttachedIpam::default),
+        },
     }
 }
 

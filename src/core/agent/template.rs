@@ -50,9 +50,10 @@ impl Context {
             node: node.clone(),
             task_id: task.id.to_string(),
             task_name: task.name(),
-            slot: match &task.slot {
-                Slot::Number(number) => number.to_string(),
-                Slot::Node(node) => node.to_string(),
+            slot: match (&task.slot, &task.node) {
+                // A job's first slot is none, as in the task's name.
+                (Slot::Number(0), Some(node)) | (Slot::Node(node), _) => node.to_string(),
+                (Slot::Number(number), _) => number.to_string(),
             },
         }
     }

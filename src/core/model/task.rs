@@ -50,11 +50,14 @@ pub struct Task {
 
 impl Task {
     /// Returns the name of the task and of its container: `service.slot.id`, or `service.node.id` for global services.
+    /// The first slot of a job is 0, which Swarm takes for none: it names the node there too.
     pub fn name(&self) -> String {
         let service = &self.service_annotations.name;
-        match &self.slot {
-            Slot::Number(number) => format!("{service}.{number}.{}", self.id),
-            Slot::Node(node) => format!("{service}.{node}.{}", self.id),
+        match (&self.slot, &self.node) {
+            (Slot::Number(0), Some(node)) | (Slot::Node(node), _) => {
+                format!("{service}.{node}.{}", self.id)
+            }
+            (Slot::Number(number), _) => format!("{service}.{number}.{}", self.id),
         }
     }
 }
@@ -192,4 +195,25 @@ pub struct ContainerStatus {
     pub pid: i64,
     /// Exit code; 0 while running.
     pub exit_code: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_slot_or_the_node() {
+        let (id, node) = (TaskId::from_entropy(1), NodeId::from_entropy(2));
+        let named = |slot, node: Option<&NodeId>| {
+            let annotations =
+                Arc::new(Annotations { name: "web".into(), ..Annotations::default() });
+            let node = node.cloned();
+            Task { id: id.clone(), slot, node, service_annotations: annotations, ..Task::default() }
+                .name()
+        };
+        assert_eq!(named(Slot::Number(3), Some(&node)), format!("web.3.{id}"));
+        assert_eq!(named(Slot::Node(node.clone()), Some(&node)), format!("web.{node}.{id}"));
+        assert_eq!(named(Slot::Number(0), Some(&node)), format!("web.{node}.{id}"));
+        assert_eq!(named(Slot::Number(0), None), format!("web.0.{id}"));
+    }
 }

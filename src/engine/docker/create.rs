@@ -132,6 +132,7 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
     let mounts: Vec<Mount> =
         plan.mounts.iter().map(mount).chain(plan.files.iter().map(file_mount)).collect();
     let isolation = match plan.isolation.as_str() {
+        "default" => Some(HostConfigIsolationEnum::DEFAULT),
         "process" => Some(HostConfigIsolationEnum::PROCESS),
         "hyperv" => Some(HostConfigIsolationEnum::HYPERV),
         _ => None,
@@ -149,7 +150,7 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
         memory_swappiness: plan.memory_swappiness,
         pids_limit: limit(plan.pids),
         oom_score_adj: limit(plan.oom_score_adj),
-        ulimits: (!plan.ulimits.is_empty()).then(|| ulimits(plan)),
+        ulimits: Some(ulimits(plan)),
         sysctls: (!plan.sysctls.is_empty()).then(|| plan.sysctls.clone().into_iter().collect()),
         cap_add: list(&plan.capability_add),
         cap_drop: list(&plan.capability_drop),
@@ -166,7 +167,7 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
             typ: text(&driver.name),
             config: Some(driver.options.clone().into_iter().collect()),
         }),
-        port_bindings: (!plan.ports.is_empty()).then(|| port_bindings(&plan.ports)),
+        port_bindings: Some(port_bindings(&plan.ports)),
         ..HostConfig::default()
     }
 }
