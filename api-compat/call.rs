@@ -149,9 +149,22 @@ impl Call {
     /// # Errors
     /// Says that the engine is out of reach.
     pub async fn ask_engine(&self, segments: &[&str], query: &Query) -> Reply {
+        let request = self.request_head(segments, query)?;
+        self.backend.engine(request).await.map_err(|error| self.fail(error))
+    }
+
+    /// Begins a request to the local engine on skep's own behalf.
+    ///
+    /// # Errors
+    /// Never, as everything in an address is encoded.
+    pub fn request_head(
+        &self,
+        segments: &[&str],
+        query: &Query,
+    ) -> Result<Request<Body>, ApiError> {
         let mut request = Request::new(reply::nothing());
         *request.uri_mut() = self.address(segments, query)?;
-        self.backend.engine(request).await.map_err(|error| self.fail(error))
+        Ok(request)
     }
 
     /// Has the local engine remove a container, on skep's own behalf.

@@ -192,7 +192,10 @@ pub fn not_manager(membership: &Membership) -> ApiError {
 
 impl From<Rejected> for ApiError {
     fn from(rejected: Rejected) -> Self {
-        use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented};
+        use Code::{
+            AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied,
+            Unimplemented,
+        };
         match rejected {
             Rejected::NotFound { kind, reference } => {
                 Self::rpc(NotFound, format!("{kind} {reference} not found"))
@@ -203,6 +206,7 @@ impl From<Rejected> for ApiError {
             Rejected::InUseByTask { network, task } => {
                 Self::rpc(FailedPrecondition, format!("network {network} is in use by task {task}"))
             }
+            Rejected::NotAttachable { .. } => Self::rpc(PermissionDenied, rejected.to_string()),
             Rejected::ReferencesMissing { kind, names } => {
                 let many = if names.len() == 1 { "" } else { "s" };
                 Self::rpc(InvalidArgument, format!("{kind}{many} not found: {}", names.join(", ")))

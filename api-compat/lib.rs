@@ -1,5 +1,6 @@
 //! The Docker Engine API as skep serves it: wire types, routes, conversions. Knows no consensus and no engine.
 
+pub mod attachments;
 pub mod backend;
 pub mod call;
 pub mod configs;

@@ -16,6 +16,7 @@ use skep_core::model::Kind;
 use skep_core::model::network::Network;
 use skep_core::state::State;
 
+use crate::attachments;
 use crate::backend::{EngineVersion, Membership};
 use crate::call::{Call, collect_json};
 use crate::convert::network::{services_to_wire, spec_from_wire, to_wire};
@@ -35,9 +36,6 @@ const ALLOCATION_WAIT: Duration = Duration::from_secs(2);
 
 /// First API version of engines whose networks can do without IPv4, and say that they do not.
 const ENABLE_IPV4_SINCE: ApiVersion = ApiVersion(1, 48);
-
-/// First API version of engines that say what they were doing when a container could not join its networks.
-const NETWORKING_PREFIX_SINCE: ApiVersion = ApiVersion(1, 48);
 
 /// Names that the engine keeps for itself.
 const BUILT_IN: [&str; 4] = ["bridge", "default", "host", "none"];
@@ -82,7 +80,7 @@ fn is_twin(network: &Value) -> bool {
     network.get("Labels").and_then(|labels| labels.get(TWIN_LABEL)).is_some()
 }
 
-fn field<'a>(network: &'a Value, name: &str) -> &'a str {
+pub(crate) fn field<'a>(network: &'a Value, name: &str) -> &'a str {
     network.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -180,7 +178,7 @@ async fn find(
 }
 
 /// Returns the engine's twin of a cluster network in full, if this node has one.
-async fn twin(call: &Call, id: &NetworkId) -> Result<Option<Value>, ApiError> {
+pub(crate) async fn twin(call: &Call, id: &NetworkId) -> Result<Option<Value>, ApiError> {
     let mut filters = Filters::default();
     filters.add("label", &format!("{TWIN_LABEL}={id}"));
     let mut query = Query::default();
@@ -359,16 +357,20 @@ pub async fn remove(mut call: Call, reference: &str) -> Reply {
             call.pass().await
         }
         Found::Cluster(network) => {
+            let state = state.unwrap_or_default();
+            if attachments::holds(&state, &network.id) {
+                attachments::release_ended(&call, |_| true).await?;
+            }
             call.propose(Command::RemoveNetwork { id: network.id.clone() }).await?;
             Ok(reply::empty(StatusCode::NO_CONTENT))
         }
     }
 }
 
-/// Answers `POST /networks/{id}/connect` and `disconnect`, by the twin's id for cluster networks.
+/// Answers `POST /networks/{id}/connect` and `disconnect`.
 ///
 /// # Errors
-/// Fails for networks that plain containers may not join, and where this node has no twin.
+/// Fails for networks that plain containers may not join.
 pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
     let state = cluster(&call).await;
     let network = match find(&call, state.as_deref(), reference, "").await? {
@@ -378,61 +380,11 @@ pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
         }
         Found::Cluster(network) => network,
     };
-    let body = call.bytes().await?;
-    let fields: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let container = field(&fields, "Container");
-    let answer = call.ask_engine(&["containers", container, "json"], &Query::default()).await?;
-    if !container.is_empty() && answer.status() != StatusCode::OK {
-        return Ok(answer);
+    if verb == "connect" {
+        attachments::connect_network(call, reference, &network).await
+    } else {
+        attachments::disconnect_network(call, &network).await
     }
-    if !network.spec.attachable {
-        return Err(ApiError::internal(not_attachable(&network, reference)));
-    }
-    let Some(twin) = twin(&call, &network.id).await? else {
-        return Err(ApiError::unavailable(format!(
-            "network {reference} is not in use on this node yet: run a task of a service on it here first"
-        )));
-    };
-    call.restore(body);
-    call.redirect(&["networks", field(&twin, "Id"), verb])?;
-    call.pass().await
-}
-
-fn not_attachable(network: &Network, reference: &str) -> String {
-    let name = &network.spec.annotations.name;
-    format!(
-        "Could not attach to network {reference}: rpc error: code = PermissionDenied desc = network {name} not manually attachable"
-    )
-}
-
-/// Answers `POST /containers/{id}/start`: the engine's to do, unless the container may not join its networks.
-///
-/// # Errors
-/// Fails for a container that names a network of the cluster which plain containers may not join.
-pub async fn start_container(call: Call, container: &str) -> Reply {
-    let Some(state) = cluster(&call).await else { return call.pass().await };
-    let seen = call.engine_json(&["containers", container, "json"], &Query::default()).await?;
-    let networks = seen.as_ref().and_then(|seen| seen.pointer("/NetworkSettings/Networks"));
-    for reference in networks.and_then(Value::as_object).into_iter().flat_map(|all| all.keys()) {
-        let named = |network: &&Arc<Network>| {
-            network.spec.annotations.name == *reference || network.id.as_str() == reference
-        };
-        let Some(network) = visible(&state).find(named).filter(|it| !it.spec.attachable) else {
-            continue;
-        };
-        // One that goes when it ends goes too when it cannot start; its client waits for that.
-        if seen.as_ref().and_then(|it| it.pointer("/HostConfig/AutoRemove")) == Some(&json!(true)) {
-            call.remove_container(container).await?;
-        }
-        let text = not_attachable(network, reference);
-        let since = ApiVersion(call.engine_version().api_max.0, call.engine_version().api_max.1);
-        return Err(ApiError::forbidden(if since >= NETWORKING_PREFIX_SINCE {
-            format!("failed to set up container networking: {text}")
-        } else {
-            text
-        }));
-    }
-    call.pass().await
 }
 
 /// Answers `POST /networks/prune`. Twins are skep's to remove; unused cluster networks go where there is a manager.

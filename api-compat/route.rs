@@ -54,8 +54,12 @@ pub enum Route {
     Events,
     /// `GET /containers/json`.
     ContainerList,
-    /// Starts a container, which may name networks of the cluster.
+    /// `POST /containers/create`.
+    ContainerCreate,
+    /// `POST /containers/{id}/start` and `restart`.
     ContainerStart(String),
+    /// `POST /containers/{id}/stop` and `kill`, `DELETE /containers/{id}`.
+    ContainerEnd(String),
     /// `POST /volumes/create`.
     VolumeCreate,
     /// `PUT /volumes/{name}`.
@@ -153,7 +157,10 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["version"] if get => Route::Version,
         ["events"] if get => Route::Events,
         ["containers", "json"] if get => Route::ContainerList,
-        ["containers", id, "start"] if post && !id.is_empty() => Route::ContainerStart(decode(id)),
+        ["containers", "create"] if post => Route::ContainerCreate,
+        ["containers", id, "start" | "restart"] if post => Route::ContainerStart(decode(id)),
+        ["containers", id, "stop" | "kill"] if post => Route::ContainerEnd(decode(id)),
+        ["containers", id] if method == Method::DELETE => Route::ContainerEnd(decode(id)),
         ["volumes", "create"] if post => Route::VolumeCreate,
         ["volumes", _] if method == Method::PUT => Route::VolumeUpdate,
         ["networks", rest @ ..] => network_route(method, rest),
@@ -302,7 +309,8 @@ mod tests {
         assert_eq!(route(&Method::GET, "/services/a%2Fb"), Route::ServiceInspect("a/b".to_owned()));
         assert_eq!(route(&Method::GET, "/services/x/logs"), Route::ServiceLogs("x".to_owned()));
         assert_eq!(route(&Method::GET, "/services/"), Route::Unknown);
-        assert_eq!(route(&Method::POST, "/containers/create"), Route::Engine);
+        assert_eq!(route(&Method::POST, "/containers/x/wait"), Route::Engine);
+        assert_eq!(route(&Method::DELETE, "/containers/x"), Route::ContainerEnd("x".to_owned()));
         assert_eq!(route(&Method::HEAD, "/_ping"), Route::Ping);
         assert_eq!(route(&Method::GET, "/networks/create"), Route::NetworkInspect("create".into()));
     }

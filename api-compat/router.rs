@@ -13,7 +13,9 @@ use crate::error::ApiError;
 use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
-use crate::{configs, events, networks, nodes, secrets, services, swarm, system, tasks, why};
+use crate::{
+    attachments, configs, events, networks, nodes, secrets, services, swarm, system, tasks, why,
+};
 
 /// Longest body that is taken in before its handler asks for it.
 const READ_AHEAD_MAX: usize = 2 << 20;
@@ -129,7 +131,9 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::Version => system::version(call).await,
         Route::Events => events::stream(call).await,
         Route::ContainerList => system::containers(call).await,
-        Route::ContainerStart(id) => networks::start_container(call, &id).await,
+        Route::ContainerCreate => attachments::create(call).await,
+        Route::ContainerStart(id) => attachments::start(call, &id).await,
+        Route::ContainerEnd(id) => attachments::end(call, &id).await,
         Route::VolumeCreate => system::create_volume(call).await,
         Route::VolumeUpdate => system::update_volume(),
         Route::NetworkList => networks::list(call).await,

@@ -16,7 +16,7 @@ use crate::wire::info::{Peer, SwarmInfo};
 const TWO_MANAGERS: &str = "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
 
 /// Label of containers that tasks made.
-const TASK_LABEL: &str = "com.docker.swarm.task";
+pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task";
 
 /// Answers `GET` and `HEAD /_ping`.
 pub fn ping(call: &Call) -> Reply {

@@ -66,6 +66,7 @@ fn network(
         target: network_id(&entry.target, state)?,
         aliases: entry.aliases.clone(),
         driver_options: entry.driver_opts.clone(),
+        addresses: Vec::new(),
     })
 }
 

@@ -12,7 +12,7 @@ use skep_core::agent::{
 };
 use skep_core::assign::Assigned;
 use skep_core::id::TaskId;
-use skep_core::model::service::{PortConfig, PublishMode};
+use skep_core::model::service::{PortConfig, PublishMode, Runtime};
 use skep_core::model::task::{ContainerStatus, Task, TaskState, TaskStatus};
 use skep_core::time::Timestamp;
 use tokio::sync::watch;
@@ -27,6 +27,12 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// How long a task waits for its node's address on a network.
 const ATTACHMENT_WAIT: Duration = Duration::from_secs(30);
+
+/// Time between two looks at a container that a user made.
+const ATTACHED_LOOK: Duration = Duration::from_secs(5);
+
+/// Looks at which such a container does not run until its addresses are given up.
+const ATTACHED_ABSENCES_MAX: u32 = 3;
 
 /// Grace period of containers whose service names none.
 const GRACE_SECONDS: i64 = 10;
@@ -93,6 +99,8 @@ pub(super) struct Worker {
     /// When the wait for an address began.
     waiting_since: Option<Timestamp>,
     retry: Duration,
+    /// How often in a row a container that a user made was found not to run.
+    absences: u32,
 }
 
 impl Worker {
@@ -113,6 +121,15 @@ impl Worker {
             failure: None,
             waiting_since: None,
             retry: RETRY.0,
+            absences: 0,
+        }
+    }
+
+    /// Returns the container that a user made and that this task only holds addresses for.
+    fn attached(&self) -> Option<&str> {
+        match &self.task.spec.runtime {
+            Runtime::Attachment { container_id } => Some(container_id),
+            Runtime::Container(_) => None,
         }
     }
 
@@ -163,6 +180,10 @@ impl Worker {
                 self.report(progress);
                 return false;
             }
+            Step::Wait if self.attached().is_some() => {
+                self.watch_attached().await;
+                return false;
+            }
             Step::Wait | Step::AwaitHealthy | Step::Done => {
                 self.rest().await;
                 return false;
@@ -190,6 +211,30 @@ impl Worker {
         }
     }
 
+    /// Waits for something to change, and looks now and then whether the container that a user made still runs. No event
+    /// tells of it: its labels are the user's.
+    async fn watch_attached(&mut self) {
+        tokio::select! {
+            () = clock::sleep(ATTACHED_LOOK) => {}
+            () = self.rest() => return,
+        }
+        let Some(container) = self.attached().map(str::to_owned) else { return };
+        let gone = match self.shared.engine.inspect(&container).await {
+            Ok(None) => true,
+            Ok(Some(view)) => !matches!(view.state, Container::Running { .. }),
+            Err(_) => return,
+        };
+        self.absences = if gone { self.absences + 1 } else { 0 };
+        // Its start may only be under way.
+        if self.absences >= ATTACHED_ABSENCES_MAX {
+            self.view.state = Container::Exited {
+                code: 0,
+                error: String::new(),
+                health: skep_core::agent::step::Health::Unchecked,
+            };
+        }
+    }
+
     /// Waits before another try, or until something changes.
     async fn pause(&mut self, error: &str) {
         debug!(task.id = %self.task.id, error, "trying again later");
@@ -203,6 +248,9 @@ impl Worker {
     }
 
     async fn observe(&mut self) -> Act {
+        if self.attached().is_some() {
+            return Ok(());
+        }
         let name = self.container.clone().unwrap_or_else(|| self.task.name());
         match self.shared.engine.inspect(&name).await {
             Ok(Some(view)) => {
@@ -277,6 +325,11 @@ impl Worker {
             () = shared.shutdown.cancelled() => return Ok(()),
         };
         match made {
+            Ok(container) if self.attached().is_some() => {
+                debug!(container.id = %container, "networks made for a container of a user");
+                self.view.state = Container::Created;
+                Ok(())
+            }
             Ok(container) => {
                 self.container = Some(container);
                 self.waiting_since = None;
@@ -347,6 +400,9 @@ impl Worker {
 
     /// Clears away what is left of a task that is no longer assigned; `true` when nothing is.
     async fn dismiss(&mut self) -> Result<bool, String> {
+        if self.attached().is_some() {
+            return Ok(true);
+        }
         match self.view.state {
             Container::Absent => {
                 self.shared.remove_files(&self.task.id);
@@ -388,33 +444,38 @@ impl From<EngineError> for PrepareError {
 impl Shared {
     /// Makes files, networks, image and container of a task; returns the container's id.
     async fn prepare(&self, task: &Task, assigned: &Assigned) -> Result<String, PrepareError> {
+        if let Runtime::Attachment { container_id } = &task.spec.runtime {
+            self.make_networks(task, assigned).await?;
+            return Ok(container_id.clone());
+        }
         let node = self.context().await?;
         let files = payload_files(task, &node, assigned)?;
-        let mut networks = Vec::new();
-        for held in &task.networks {
-            let network = assigned.networks.get(&held.network.id).unwrap_or(&held.network);
-            networks.extend(network_plan(network, &self.node)?);
-        }
         let written = self.files.write(&task.id, &files);
         let mounts = written.map_err(|error| PrepareError::Temporary(error.to_string()))?;
         let plan = container_plan(task, &node, &assigned.networks, mounts)?;
         let image = self.images.fetch(&plan.image, &task.spec.registry_auth);
-        let networks = async {
-            // One after another: engines that make a network twice at once may refuse both for an overlap.
-            let _ensuring = self.ensuring.lock().await;
-            for network in &networks {
-                if let Err(error) = self.engine.ensure_network(network).await {
-                    return Err(self.judge_network(error, assigned).await);
-                }
-            }
-            Ok(())
-        };
-        let ((), made) = tokio::join!(image, networks);
+        let ((), made) = tokio::join!(image, self.make_networks(task, assigned));
         made?;
         let Ok(_turn) = self.turns.acquire().await else {
             return Err(PrepareError::Temporary("the agent stops".to_owned()));
         };
         Ok(self.engine.create(&plan).await?)
+    }
+
+    async fn make_networks(&self, task: &Task, assigned: &Assigned) -> Result<(), PrepareError> {
+        let mut networks = Vec::new();
+        for held in &task.networks {
+            let network = assigned.networks.get(&held.network.id).unwrap_or(&held.network);
+            networks.extend(network_plan(network, &self.node)?);
+        }
+        // One after another: engines that make a network twice at once may refuse both for an overlap.
+        let _ensuring = self.ensuring.lock().await;
+        for network in &networks {
+            if let Err(error) = self.engine.ensure_network(network).await {
+                return Err(self.judge_network(error, assigned).await);
+            }
+        }
+        Ok(())
     }
 
     /// A refusal may come from a network that is about to be removed and has the name or the addresses of the new one.

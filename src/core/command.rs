@@ -11,7 +11,7 @@ use crate::model::node::{
 };
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
-    Endpoint, RestartHistory, ServiceSpec, Slot, UpdateProgress, UpdateStatus,
+    Endpoint, NetworkAttachment, RestartHistory, ServiceSpec, Slot, UpdateProgress, UpdateStatus,
 };
 use crate::model::task::{Hold, TaskNetwork, TaskState, TaskStatus};
 use crate::time::Timestamp;
@@ -157,6 +157,22 @@ pub enum Command {
     RemoveNetwork {
         /// The network.
         id: NetworkId,
+    },
+    /// Makes a task that holds an address for a container that a user made.
+    Attach {
+        /// The task's id.
+        id: TaskId,
+        /// The node that has the container.
+        node: NodeId,
+        /// The container's engine id.
+        container: String,
+        /// The network, the names the container has on it, and the addresses it asks for.
+        network: NetworkAttachment,
+    },
+    /// Forgets such a task.
+    Detach {
+        /// The task.
+        id: TaskId,
     },
     /// Notes what a node's tasks came to.
     ReportTasks {

@@ -62,10 +62,6 @@ async fn a_twin_lends_its_containers() {
     assert_eq!(containers["lb-front"]["Name"], "front-endpoint");
     assert_eq!(containers["lb-front"]["EndpointID"].as_str().map(str::len), Some(64));
     assert_eq!(shown.get("Labels"), Some(&serde_json::json!({})));
-    fake.engine("/v1.51/containers/c1/json", 200, "{}");
-    fake.engine("/v1.51/networks/t1/connect", 200, "");
-    ask(&fake, "POST", "/networks/front/connect", r#"{"Container":"c1"}"#).await.is(200, "");
-    assert_eq!(fake.inner().asked.last().map(String::as_str), Some("/v1.51/networks/t1/connect"));
 }
 
 #[tokio::test]
@@ -141,7 +137,7 @@ async fn a_container_does_not_start_on_a_network_it_may_not_join() {
     let on =
         |network: &str| format!(r#"{{"NetworkSettings":{{"Networks":{{"{network}":{{}}}}}}}}"#);
     fake.engine("/containers/c1/start", 204, "");
-    for (network, status) in [("closed", 403), ("front", 204), ("bridge", 204)] {
+    for (network, status) in [("closed", 403), ("bridge", 204)] {
         fake.engine("/v1.51/containers/c1/json", 200, &on(network));
         let answer = ask(&fake, "POST", "/containers/c1/start", "").await;
         assert_eq!(answer.status, status, "{network}");
@@ -170,4 +166,38 @@ async fn networks_of_old_engines_have_no_ipv4_switch() {
     fake.api = ((1, 12), (1, 41));
     let shown = ask(&fake, "GET", "/networks/front?scope=swarm", "").await.json();
     assert_eq!(shown.get("EnableIPv4"), None);
+}
+
+#[tokio::test]
+async fn containers_join_only_attachable_networks() {
+    let fake = with_network().await;
+    let c1 = r#"{"Id":"c1","Name":"/one","State":{"Running":false},"Config":{"Labels":{}},"NetworkSettings":{"Networks":{"back":{}}}}"#;
+    fake.engine("/v1.51/containers/c1/json", 200, c1);
+    fake.engine("/v1.51/networks/back", 404, "{}");
+    let made =
+        ask(&fake, "POST", "/networks/create", r#"{"Name":"back","Driver":"overlay"}"#).await;
+    assert_eq!(made.status, 201);
+    let text = "Could not attach to network back: rpc error: code = PermissionDenied desc = network back not manually attachable";
+    ask(&fake, "POST", "/networks/back/connect", r#"{"Container":"c1"}"#)
+        .await
+        .is(500, &format!("{{\"message\":\"{text}\"}}\n"));
+    ask(&fake, "POST", "/containers/c1/start", "")
+        .await
+        .is(403, &format!("{{\"message\":\"failed to set up container networking: {text}\"}}\n"));
+    fake.engine("/v1.51/containers/nosuch/json", 404, "{\"message\":\"No such container\"}");
+    fake.engine("/v1.51/containers/nosuch/start", 404, "{\"message\":\"No such container\"}");
+    ask(&fake, "POST", "/v1.51/containers/nosuch/start", "")
+        .await
+        .is(404, "{\"message\":\"No such container\"}");
+}
+
+#[tokio::test]
+async fn an_attachment_that_never_comes_is_given_up() {
+    let fake = with_network().await;
+    let c1 = r#"{"Id":"c1","Name":"/one","NetworkSettings":{"Networks":{}}}"#;
+    fake.engine("/v1.51/containers/c1/json", 200, c1);
+    let answer = ask(&fake, "POST", "/networks/front/connect", r#"{"Container":"c1"}"#).await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.body.contains("attaching to network failed"), "{}", answer.body);
+    assert!(fake.inner().state.tasks().is_empty());
 }

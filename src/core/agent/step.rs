@@ -106,7 +106,7 @@ impl Progress {
 /// Decides the next act. `task.status` must be the newest status known, reported or not.
 pub fn step(task: &Task, observed: &Observed) -> Step {
     if matches!(task.spec.runtime, Runtime::Attachment { .. }) {
-        return step_attachment(task);
+        return step_attachment(task, observed);
     }
     if task.desired >= TaskState::Shutdown {
         return step_down(task, &observed.container);
@@ -123,17 +123,27 @@ pub fn step(task: &Task, observed: &Observed) -> Step {
     step_up(task, &observed.container)
 }
 
-/// A container that a user made runs by itself; the task only holds its addresses.
-fn step_attachment(task: &Task) -> Step {
+/// A container that a user made runs by itself; the task only holds its addresses. It is ready to be joined by the
+/// container once the node has its network, which counts as created here, and ends with the container.
+fn step_attachment(task: &Task, observed: &Observed) -> Step {
     let state = task.status.state;
     if state.is_terminal() {
-        Step::Done
-    } else if task.desired >= TaskState::Shutdown {
-        report(TaskState::Shutdown, "shutdown")
-    } else if state < TaskState::Running {
-        report(TaskState::Running, "started")
-    } else {
-        Step::Wait
+        return Step::Done;
+    }
+    if task.desired >= TaskState::Shutdown {
+        return report(TaskState::Shutdown, "shutdown");
+    }
+    if let Some(text) = &observed.failure {
+        return fail(task, text.clone());
+    }
+    if state < TaskState::Preparing {
+        return report(TaskState::Preparing, "preparing");
+    }
+    match &observed.container {
+        Container::Absent if state < TaskState::Running => Step::Prepare,
+        Container::Exited { .. } => report(TaskState::Shutdown, "shutdown"),
+        _ if state < TaskState::Running => report(TaskState::Running, "started"),
+        Container::Absent | Container::Created | Container::Running { .. } => Step::Wait,
     }
 }
 

@@ -345,6 +345,9 @@ pub struct NetworkAttachment {
     pub aliases: Vec<String>,
     /// Driver options.
     pub driver_options: BTreeMap<String, String>,
+    /// Addresses asked for; only containers that users make can ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The place that a task fills.

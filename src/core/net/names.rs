@@ -131,10 +131,10 @@ impl NameTable {
     }
 
     fn add_task(&mut self, state: &State, task: &Task) {
-        let Some(service) = &task.service else { return };
         if !takes_traffic(task) {
             return;
         }
+        let Some(service) = &task.service else { return self.add_attached(task) };
         let annotations = state
             .services()
             .get(service)
@@ -150,6 +150,21 @@ impl NameTable {
                     zone.add(id, Some(addr));
                 }
                 zone.owners.insert(addr, format!("{own}.{}", zone.name));
+            }
+        }
+    }
+
+    /// Notes the names of a container that a user made.
+    fn add_attached(&mut self, task: &Task) {
+        for attached in &task.networks {
+            let Some(zone) = self.zones.get_mut(&attached.network.id) else { continue };
+            for addr in plain(&attached.addresses) {
+                for name in &attached.aliases {
+                    zone.add(name, Some(addr));
+                }
+                if let Some(name) = attached.aliases.first() {
+                    zone.owners.insert(addr, format!("{name}.{}", zone.name));
+                }
             }
         }
     }

@@ -34,7 +34,7 @@ fn abandon_serviceless(draft: &mut Draft) {
 fn forget_removed(draft: &mut Draft) {
     for task in draft.tasks_where(|task| {
         task.desired == TaskState::Remove
-            || (task.service.is_none() && task.status.state == TaskState::Orphaned)
+            || (task.service.is_none() && task.status.state.is_terminal())
     }) {
         forget(draft, &task);
     }

@@ -75,6 +75,8 @@ fn object(command: &Command) -> Option<(Key, bool)> {
         Command::CreateCluster { .. }
         | Command::UpdateCluster { .. }
         | Command::ReportNode { .. }
+        | Command::Attach { .. }
+        | Command::Detach { .. }
         | Command::ReportTasks { .. }
         | Command::Plan { .. } => return None,
     };

@@ -132,6 +132,10 @@ impl State {
             Command::RemoveConfig { id } => self.remove_config(write, id),
             Command::CreateNetwork { id, spec } => self.create_network(write, id, spec),
             Command::RemoveNetwork { id } => self.remove_network(write, id),
+            Command::Attach { id, node, container, network } => {
+                self.attach(write, id, node, container, network)
+            }
+            Command::Detach { id } => self.detach(id),
             Command::ReportTasks { node, statuses } => {
                 self.report_tasks(write, node, statuses);
                 Ok(())

@@ -44,6 +44,12 @@ pub enum Rejected {
         /// Id of the task.
         task: String,
     },
+    /// Only services may join the network.
+    #[error("network {network} not manually attachable")]
+    NotAttachable {
+        /// Name of the network.
+        network: String,
+    },
     /// Secrets or configs that a service names are not there.
     #[error("{kind} not found: {names:?}")]
     ReferencesMissing {

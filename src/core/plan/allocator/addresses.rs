@@ -27,6 +27,21 @@ pub(super) fn next_free(draft: &Draft, network: &NetworkId) -> Option<(IpAddr, u
     })
 }
 
+/// Returns an address with the prefix length of its subnet if the network has it and nothing holds it.
+pub(super) fn this_one(draft: &Draft, network: &NetworkId, addr: IpAddr) -> Option<(IpAddr, u8)> {
+    let allocation = draft.state.networks().get(network)?.allocation.as_ref()?;
+    let free = |config: &&IpamConfig| {
+        let gateway = config.gateway.parse() == Ok(addr);
+        let reserved = config.reserved.values().any(|held| held.parse() == Ok(addr));
+        !gateway && !reserved && !draft.state.address_in_use(network, addr)
+    };
+    let subnets = allocation.ipam.configs.iter().filter(free);
+    let mut subnets = subnets.filter_map(|config| config.subnet.parse::<Cidr>().ok());
+    let usable =
+        |it: &Cidr| it.contains(addr) && (it.first_usable()..=it.last_usable()).contains(&addr);
+    subnets.find(usable).map(|subnet| (addr, subnet.prefix()))
+}
+
 /// Notes that an address was given out.
 pub(super) fn took(draft: &mut Draft, network: &NetworkId, addr: IpAddr) {
     draft.cursors.insert(network.clone(), addr);

@@ -79,13 +79,18 @@ fn networks_of(
 }
 
 fn attach(draft: &Draft, task: &Task, network: Arc<Network>) -> Result<TaskNetwork, String> {
+    let attachment = task.spec.networks.iter().find(|it| it.target == network.id);
+    let asked = attachment.and_then(|attachment| attachment.addresses.first());
     let mut addresses = Vec::new();
     if is_overlay(&network) {
-        let free = addresses::next_free(draft, &network.id);
         let name = &network.spec.annotations.name;
-        addresses.push(free.ok_or_else(|| format!("no address is left on network {name}"))?);
+        addresses.push(match asked {
+            Some(asked) => addresses::this_one(draft, &network.id, *asked)
+                .ok_or_else(|| format!("{asked} is not free on network {name}"))?,
+            None => addresses::next_free(draft, &network.id)
+                .ok_or_else(|| format!("no address is left on network {name}"))?,
+        });
     }
-    let attachment = task.spec.networks.iter().find(|it| it.target == network.id);
     let aliases = attachment.map(|attachment| attachment.aliases.clone()).unwrap_or_default();
     Ok(TaskNetwork { network, addresses, aliases })
 }

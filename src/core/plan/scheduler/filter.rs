@@ -118,9 +118,11 @@ impl Failures {
     }
 }
 
-fn is_ready(_: &Wanted, node: &Candidate) -> bool {
-    node.node.status.state == NodeState::Ready
-        && node.node.spec.availability == Availability::Active
+/// A container that a user made is on its node already, whatever that node is available for.
+fn is_ready(wanted: &Wanted, node: &Candidate) -> bool {
+    let available = node.node.spec.availability == Availability::Active
+        || wanted.task.spec.container().is_none();
+    node.node.status.state == NodeState::Ready && available
 }
 
 /// Volumes, networks and logs may need a plugin. A node that names no plugin of a type may be one that does not tell.

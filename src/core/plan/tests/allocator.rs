@@ -213,3 +213,36 @@ fn a_service_without_networks_is_allocated_all_the_same() {
     world.plan();
     assert_eq!(world.get(&web).endpoint, Some(crate::model::service::Endpoint::default()));
 }
+
+#[test]
+fn containers_of_users_get_addresses_too() {
+    use crate::id::TaskId;
+    let mut world = World::new(1);
+    network(&mut world, 1, |spec| spec.attachable = true);
+    world.plan();
+    world.availability(1, crate::model::node::Availability::Drain);
+    let attach = |number: u64, asked: &[&str]| Command::Attach {
+        id: TaskId::from_seed(77, number),
+        node: node_id(1),
+        container: format!("container{number}"),
+        network: NetworkAttachment {
+            target: network_id(1),
+            addresses: asked.iter().filter_map(|addr| addr.parse().ok()).collect(),
+            ..NetworkAttachment::default()
+        },
+    };
+    world.run(attach(1, &[]));
+    world.run(attach(2, &["10.0.1.77"]));
+    world.run(attach(3, &["10.9.9.9"]));
+    world.plan();
+    let held = |number: u64| {
+        let task = &world.state.tasks()[&TaskId::from_seed(77, number)];
+        let addresses = task.networks.iter().flat_map(|held| &held.addresses);
+        (task.status.state, addresses.map(|(addr, _)| addr.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(held(1), (TaskState::Assigned, vec!["10.0.1.2".to_owned()]));
+    assert_eq!(held(2), (TaskState::Assigned, vec!["10.0.1.77".to_owned()]));
+    assert_eq!(held(3), (TaskState::New, Vec::new()));
+    world.run(Command::Detach { id: TaskId::from_seed(77, 2) });
+    assert_eq!(world.state.tasks().len(), 2);
+}

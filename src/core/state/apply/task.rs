@@ -7,7 +7,7 @@ use super::{Write, not_found};
 use crate::command::{NewTask, TaskPatch};
 use crate::id::{NodeId, TaskId};
 use crate::model::Kind;
-use crate::model::service::Slot;
+use crate::model::service::{NetworkAttachment, Runtime, Slot, TaskSpec};
 use crate::model::task::{Task, TaskState, TaskStatus};
 use crate::state::store::task_addresses;
 use crate::state::{Rejected, State};
@@ -102,6 +102,56 @@ impl State {
         };
         self.put_task(Arc::new(task));
         Ok(())
+    }
+
+    pub(super) fn attach(
+        &mut self,
+        write: &Write,
+        id: &TaskId,
+        node: &NodeId,
+        container: &str,
+        network: &NetworkAttachment,
+    ) -> Result<(), Rejected> {
+        if self.tasks.contains_key(id) {
+            return Err(Rejected::Malformed("the id is taken"));
+        }
+        if !self.nodes.contains_key(node) {
+            return Err(not_found(Kind::Node, node));
+        }
+        let wanted = self.networks.get(&network.target);
+        let wanted = wanted.ok_or_else(|| not_found(Kind::Network, &network.target))?;
+        if !wanted.spec.attachable {
+            let network = wanted.spec.annotations.name.clone();
+            return Err(Rejected::NotAttachable { network });
+        }
+        let spec = TaskSpec {
+            runtime: Runtime::Attachment { container_id: container.to_owned() },
+            networks: vec![network.clone()],
+            ..TaskSpec::default()
+        };
+        let status = TaskStatus {
+            at: write.at,
+            state: TaskState::New,
+            message: CREATED.to_owned(),
+            ..TaskStatus::default()
+        };
+        self.put_task(Arc::new(Task {
+            id: id.clone(),
+            meta: write.made(),
+            spec: Arc::new(spec),
+            node: Some(node.clone()),
+            desired: TaskState::Running,
+            status,
+            ..Task::default()
+        }));
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, id: &TaskId) -> Result<(), Rejected> {
+        match self.task(id)?.spec.runtime {
+            Runtime::Attachment { .. } => self.remove_task(id),
+            Runtime::Container(_) => Err(Rejected::Malformed("the task is a service's")),
+        }
     }
 
     pub(super) fn patch_task(&mut self, write: &Write, patch: &TaskPatch) -> Result<(), Rejected> {
