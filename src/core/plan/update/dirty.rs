@@ -69,6 +69,15 @@ fn normal(spec: &ContainerSpec) -> ContainerSpec {
     spec.dns = Some(spec.dns.unwrap_or_default());
     spec.privileges = Some(spec.privileges.unwrap_or_default());
     spec.healthcheck = Some(spec.healthcheck.unwrap_or_default());
+    // The order of these means nothing, and the CLI sorts some of them whenever it updates a service.
+    spec.mounts
+        .sort_by(|one, other| (&one.target, &one.source).cmp(&(&other.target, &other.source)));
+    spec.secrets.sort_by(|one, other| (&one.file, &one.id).cmp(&(&other.file, &other.id)));
+    spec.configs.sort_by(|one, other| (&one.file, &one.id).cmp(&(&other.file, &other.id)));
+    spec.ulimits.sort_by(|one, other| one.name.cmp(&other.name));
+    for list in [&mut spec.capability_add, &mut spec.capability_drop, &mut spec.groups] {
+        list.sort();
+    }
     spec
 }
 
@@ -79,4 +88,26 @@ fn same_networks(left: &[NetworkAttachment], right: &[NetworkAttachment]) -> boo
         networks
     };
     left == right || sorted(left) == sorted(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::container::Mount;
+
+    #[test]
+    fn the_order_of_mounts_and_capabilities_is_no_change() {
+        let mount = |target: &str| Mount { target: target.to_owned(), ..Mount::default() };
+        let work = |targets: [&str; 2], caps: [&str; 2]| TaskSpec {
+            runtime: Runtime::Container(Box::new(ContainerSpec {
+                mounts: targets.map(mount).into(),
+                capability_add: caps.map(str::to_owned).into(),
+                ..ContainerSpec::default()
+            })),
+            ..TaskSpec::default()
+        };
+        let first = work(["/b", "/a"], ["Y", "X"]);
+        assert!(same_work(&first, &work(["/a", "/b"], ["X", "Y"])));
+        assert!(!same_work(&first, &work(["/a", "/c"], ["X", "Y"])));
+    }
 }
