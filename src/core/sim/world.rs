@@ -18,7 +18,7 @@ use crate::model::node::{
     Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
 };
 use crate::model::{Annotations, Meta};
-use crate::plan::plan;
+use crate::plan::Planner;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -33,8 +33,6 @@ pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) random: Random,
     pub(super) now: Timestamp,
-    /// The last time in the log.
-    stamped_at: Timestamp,
     log: Log,
     pub(super) state: State,
     snapshot: Vec<u8>,
@@ -44,6 +42,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<SimNode>,
     /// Whether things go wrong.
     faults: bool,
+    /// What the leader remembers from plan to plan; a crash forgets it.
+    planner: Planner,
     /// Index of the state that was last planned on.
     planned: Option<u64>,
     wake_at: Option<Timestamp>,
@@ -61,7 +61,6 @@ impl World {
             settings,
             random: Random::new(seed),
             now: Timestamp::from_secs(1_700_000_000),
-            stamped_at: Timestamp::default(),
             log: Log::default(),
             state: State::default(),
             snapshot: (settings.encode)(&State::default()),
@@ -70,6 +69,7 @@ impl World {
             invariants: Invariants::default(),
             nodes: nodes.collect(),
             faults: true,
+            planner: Planner::default(),
             planned: None,
             wake_at: None,
             crashes: 0,
@@ -148,14 +148,13 @@ impl World {
     }
 
     pub(super) fn propose(&mut self, command: Command, by_user: bool) {
-        // The clock of a machine may go back, the time in the log does not.
-        self.stamped_at = self.stamped_at.max(self.now);
-        self.log.propose(Proposal { at: self.stamped_at, command }, by_user);
+        // The clock of a machine may go back, and the time in the log with it.
+        self.log.propose(Proposal { at: self.now, command }, by_user);
     }
 
     /// Plans, if there is a reason to; one plan is under way at a time.
     fn lead(&mut self) {
-        let now = self.stamped_at.max(self.now);
+        let now = self.now;
         let due = self.wake_at.is_some_and(|at| at <= now);
         let due = due && self.settings.bug != Some(PlantedBug::WakeUpIgnored);
         if self.log.has_pending() || (self.planned == Some(self.state.index()) && !due) {
@@ -165,7 +164,7 @@ impl World {
             Some(PlantedBug::ParallelismIgnored) => bugs::without_update_limits(&self.state),
             _ => self.state.clone(),
         };
-        let found = plan(&base, now);
+        let found = self.planner.plan(&base, now);
         self.planned = Some(self.state.index());
         self.wake_at = found.wake_at;
         let mut changes = found.changes;
@@ -227,6 +226,7 @@ impl World {
     /// Crashes the manager's daemon, its agent included. What was being written may or may not have been.
     pub(super) fn crash_manager(&mut self) -> Result<(), Broken> {
         self.crashes += 1;
+        self.planner = Planner::default();
         let kept = usize::try_from(self.random.below(4)).unwrap_or(0);
         let before = self.log.last_index();
         self.log.crash(kept);
@@ -301,7 +301,7 @@ impl World {
     /// Ends all faults, lets users ask for what can be had, and waits until nothing moves.
     fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.faults = false;
-        self.now = self.stamped_at.max(self.now).after(Duration::from_secs(30));
+        self.now = self.now.after(Duration::from_secs(30));
         self.commit()?;
         self.repair()?;
         for _ in 0..REST_ROUNDS_MAX {
