@@ -69,6 +69,11 @@ impl Upkeep {
             let state = states.borrow_and_update().clone();
             let look = clock::now() >= look_at;
             if let Some(cluster) = state.cluster() {
+                let spec = &cluster.spec;
+                self.raft.set_snapshot_bounds(
+                    spec.snapshot_interval.max(1),
+                    spec.log_entries_for_slow_followers,
+                );
                 if self.keep_key(cluster) {
                     self.kept.send_replace(state.index());
                 }
