@@ -46,8 +46,16 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
+/// A plain level is meant for skep: consensus tells of every step at level info, which helps nobody but its makers.
+fn log_filter(level: &str) -> String {
+    match level {
+        "error" | "warn" | "info" => format!("{level},openraft=warn"),
+        _ => level.to_owned(),
+    }
+}
+
 fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log_level)
+    let filter = EnvFilter::try_new(log_filter(&config.log_level))
         .with_context(|| format!("'{}' is not a log level or filter", config.log_level))?;
     let text = match config.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
