@@ -1,5 +1,5 @@
 //! Everything that was acknowledged is there after a crash, byte for byte as a client sees it, and
-//! nothing secret lies readable on the disk.
+//! nothing secret lies readable on the disk. Nothing at all is left once the node has left.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::in_swarm;
 
 const SOON: Duration = Duration::from_secs(60);
 
-on_both_engines!(restart_finds_everything);
+on_both_engines!(restart_finds_everything, leaving_leaves_nothing);
 
 /// What a client can read of the whole swarm, but for what time itself changes.
 fn snapshot(docker: &Docker) -> Result<Vec<Value>> {
@@ -83,6 +83,27 @@ fn restart_finds_everything(generation: Generation) -> Result<()> {
         ensure!(!holds(&data, b"a-very-secret-word")?, "a secret lies readable on the disk");
         Ok(())
     })
+}
+
+fn leaving_leaves_nothing(generation: Generation) -> Result<()> {
+    in_swarm(generation, |lab| {
+        let docker = lab.docker();
+        build_up(docker)?;
+        let node = docker.ok(&["info", "--format", "{{.Swarm.NodeID}}"])?;
+        ensure!(mounts()?.contains(&node), "secrets are not in memory");
+        docker.ok(&["swarm", "leave", "--force"])?;
+        let engine = lab.engine.docker();
+        let containers = engine.lines(&["ps", "-aq", "--filter", "label=com.docker.swarm.task"])?;
+        ensure!(containers.is_empty(), "containers are left: {containers:?}");
+        let networks = engine.lines(&["network", "ls", "--format", "{{.Name}}"])?;
+        ensure!(!networks.contains(&"inner".to_owned()), "a network is left: {networks:?}");
+        ensure!(!mounts()?.contains(&node), "the place of secrets is left");
+        Ok(())
+    })
+}
+
+fn mounts() -> Result<String> {
+    Ok(std::fs::read_to_string("/proc/self/mounts")?)
 }
 
 /// Whether any file below `folder` contains `needle`.

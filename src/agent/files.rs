@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use skep_core::agent::{FileMount, PayloadFile};
 use skep_core::id::TaskId;
@@ -20,6 +20,9 @@ pub trait PayloadFiles: Send + Sync + 'static {
 
     /// Lists tasks that have files.
     fn list(&self) -> io::Result<Vec<TaskId>>;
+
+    /// Removes the place itself with all that is in it; for a node that has left its cluster.
+    fn dissolve(&self) -> io::Result<()>;
 }
 
 /// Files on a tmpfs of their own, which outlives this process, as the containers do.
@@ -75,6 +78,14 @@ impl PayloadFiles for TmpfsFiles {
         }
         Ok(tasks)
     }
+
+    fn dissolve(&self) -> io::Result<()> {
+        // Detached, for a container that is still going may hold a file; the memory is free when it is gone.
+        if is_own_tmpfs(&self.root)? {
+            umount2(&self.root, MntFlags::MNT_DETACH)?;
+        }
+        fs::remove_dir_all(&self.root)
+    }
 }
 
 fn write_folder(folder: &Path, files: &[PayloadFile]) -> io::Result<Vec<FileMount>> {
@@ -113,6 +124,10 @@ impl PayloadFiles for NoFiles {
 
     fn list(&self) -> io::Result<Vec<TaskId>> {
         Ok(Vec::new())
+    }
+
+    fn dissolve(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -375,10 +375,8 @@ pub async fn clear(
     for network in engine.networks(node).await? {
         engine.remove_network(&network.engine_id).await?;
     }
-    for task in files.list().unwrap_or_default() {
-        if let Err(error) = files.remove(&task) {
-            warn!(task.id = %task, %error, "files of a task not removed");
-        }
+    if let Err(error) = files.dissolve() {
+        warn!(%error, "the place of secrets and configs not removed");
     }
     outcomes.into_iter().collect()
 }
