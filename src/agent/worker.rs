@@ -28,6 +28,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a task waits for its node's address on a network.
 const ATTACHMENT_WAIT: Duration = Duration::from_secs(30);
 
+/// Time between two looks at a container whose health is awaited; only finds what no event told of.
+const HEALTH_LOOK: Duration = Duration::from_secs(3);
+
 /// Time between two looks at a container that a user made.
 const ATTACHED_LOOK: Duration = Duration::from_secs(5);
 
@@ -184,10 +187,11 @@ impl Worker {
                 self.watch_attached().await;
                 return false;
             }
-            Step::Wait | Step::AwaitHealthy | Step::Done => {
+            Step::Wait | Step::Done => {
                 self.rest().await;
                 return false;
             }
+            Step::AwaitHealthy => return self.rest_a_while().await,
             Step::Prepare => self.prepare(input).await,
             Step::Start => self.start().await,
             Step::Stop => self.stop().await,
@@ -208,6 +212,15 @@ impl Worker {
                 self.shared.shutdown.cancelled().await;
             },
             () = self.shared.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Waits for something to change, but not long: a comparison with the engine's list tells nothing of health. Tells
+    /// whether the container is to be looked at.
+    async fn rest_a_while(&mut self) -> bool {
+        tokio::select! {
+            () = clock::sleep(HEALTH_LOOK) => true,
+            () = self.rest() => false,
         }
     }
 

@@ -29,6 +29,7 @@ use skep_core::model::Sensitive;
 use skep_core::model::node::NodeDescription;
 
 use super::{ContainerView, Engine, EngineError, EngineLogLine, EngineNetwork, Wake};
+use crate::clock;
 
 /// Longest wait for the head of an answer.
 const REQUEST_TIMEOUT_SECONDS: u64 = 120;
@@ -216,7 +217,10 @@ impl Engine for DockerEngine {
     async fn events(&self, node: &NodeId) -> Result<BoxStream<'static, Wake>, EngineError> {
         let mut filters = label_filter(NODE_ID_LABEL, node.as_str());
         filters.insert("type".to_owned(), vec!["container".to_owned()]);
-        let options = EventsOptions { filters: Some(filters), ..EventsOptions::default() };
+        // The client asks only when the stream is first read: from now on, so that what happens until then is not missed.
+        let now = clock::now().0;
+        let since = Some(format!("{}.{:09}", now / 1_000_000_000, now % 1_000_000_000));
+        let options = EventsOptions { filters: Some(filters), since, ..EventsOptions::default() };
         let client = self.client().await?;
         let events = client.events(Some(options));
         let wakes = events

@@ -147,7 +147,7 @@ async fn names_answer_over_udp_and_tcp() {
     let pointer = question("6.41.0.127.in-addr.arpa.", RecordType::PTR);
     let answer = ask_udp(task, server, &pointer).await;
     let RData::PTR(name) = &answer.answers[0].data else { panic!("not a name: {answer:?}") };
-    assert!(name.0.to_ascii().starts_with("web.0."), "{name}");
+    assert!(name.0.to_ascii().starts_with("web."), "{name}");
     let stranger = ask_udp("127.9.9.9", server, &web).await;
     assert_eq!(stranger.response_code, ResponseCode::Refused);
     servers.stop().await;
