@@ -3,6 +3,7 @@
 pub mod files;
 mod images;
 pub mod logs;
+mod prepare;
 pub mod status;
 mod worker;
 
