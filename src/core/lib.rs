@@ -5,6 +5,7 @@ pub mod assign;
 pub mod command;
 pub mod error;
 pub mod id;
+pub mod managers;
 pub mod model;
 pub mod net;
 pub mod plan;

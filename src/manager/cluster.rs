@@ -15,6 +15,9 @@ use skep_pki::{JoinToken, UnlockKey};
 use super::SwarmAddresses;
 use crate::clock;
 
+/// Consensus id of the node that makes a cluster.
+pub const FIRST_MEMBER: u64 = 1;
+
 const DEFAULT_SUBNET_SIZE: u32 = 24;
 const DEFAULT_DATA_PATH_PORT: u32 = 4789;
 
@@ -134,6 +137,7 @@ fn first_node(
             leader: true,
             reachable: true,
             addr: addresses.advertise.to_string(),
+            raft_id: FIRST_MEMBER,
         }),
         ..Node::default()
     }

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod control;
 pub mod events;
 pub mod leader;
+pub mod roster;
 pub mod streams;
 
 pub use addresses::{AddressError, SwarmAddresses, host_addresses};

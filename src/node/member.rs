@@ -37,7 +37,7 @@ use crate::engine::Engine;
 use crate::manager::events::{self, EventLog};
 use crate::manager::leader;
 use skep_core::error::chain;
-use skep_raft::{DataKey, ProposeError, RaftNode, RaftOptions};
+use skep_raft::{DataKey, NoTransport, ProposeError, RaftNode, RaftOptions};
 
 /// How long a change of the unlock key may take to reach the disk.
 const KEY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -87,8 +87,9 @@ impl Consensus {
     /// Says why they cannot be used.
     pub async fn open(data: &DataDir, key: DataKey) -> Result<Self, BackendError> {
         let options = RaftOptions::new(data.raft(), FIRST_VOTER, key.clone());
-        let raft =
-            RaftNode::open(options).await.map_err(|error| BackendError::Internal(chain(&error)))?;
+        let raft = RaftNode::open(options, Arc::new(NoTransport))
+            .await
+            .map_err(|error| BackendError::Internal(chain(&error)))?;
         Ok(Self { raft: Arc::new(raft), key })
     }
 }

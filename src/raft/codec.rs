@@ -53,15 +53,15 @@ pub(super) struct Format {
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct StoredLogId {
+pub(super) struct StoredLogId {
     term: u64,
     node: u64,
     index: u64,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct StoredVote {
+pub(super) struct StoredVote {
     term: u64,
     node: u64,
     committed: bool,
@@ -115,6 +115,19 @@ impl From<StoredLogId> for LogId {
     }
 }
 
+impl From<&Vote> for StoredVote {
+    fn from(vote: &Vote) -> Self {
+        let leader = vote.leader_id;
+        Self { term: leader.term, node: leader.node_id, committed: vote.committed }
+    }
+}
+
+impl From<StoredVote> for Vote {
+    fn from(stored: StoredVote) -> Self {
+        Self { committed: stored.committed, ..Self::new(stored.term, stored.node) }
+    }
+}
+
 impl StoredMembership {
     fn new(log_id: Option<&LogId>, membership: &openraft::Membership<u64, BasicNode>) -> Self {
         Self {
@@ -164,15 +177,12 @@ pub(super) fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 
 /// Encodes a vote.
 pub(super) fn encode_vote(vote: &Vote) -> Result<Vec<u8>, CodecError> {
-    let leader = vote.leader_id;
-    encode(&StoredVote { term: leader.term, node: leader.node_id, committed: vote.committed })
+    encode(&StoredVote::from(vote))
 }
 
 /// Decodes a vote.
 pub(super) fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
-    let stored: StoredVote = decode(bytes)?;
-    let vote = Vote::new(stored.term, stored.node);
-    Ok(Vote { committed: stored.committed, ..vote })
+    decode::<StoredVote>(bytes).map(Into::into)
 }
 
 /// Encodes a log id.
@@ -219,13 +229,13 @@ pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, Arc<State>)
     Ok((meta, stored.state))
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![VERSION];
     rmp_serde::encode::write_named(&mut bytes, value).map_err(CodecError::Encode)?;
     Ok(bytes)
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
         None => Err(CodecError::Empty),
         Some((&VERSION, rest)) => rmp_serde::from_slice(rest).map_err(CodecError::Decode),

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::codec::CodecError;
@@ -135,7 +136,7 @@ pub enum RaftError {
 }
 
 /// Says why a proposal has no outcome, or a read no answer.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum ProposeError {
     /// No leader was found in time; nothing was written.
     #[error("the cluster has no leader")]
@@ -157,6 +158,26 @@ pub enum ProposeError {
     /// This node's consensus stopped.
     #[error("raft stopped: {0}")]
     Stopped(String),
+}
+
+/// Says why the consensus group was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum ChangeError {
+    /// It could not be proposed.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// Too few voters that answer would be left.
+    #[error("the group would lose its quorum")]
+    WouldLoseQuorum,
+    /// There is no such member.
+    #[error("node {0} is not a member of the group")]
+    NotMember(u64),
+    /// The learner lacks too much of the log; it may be asked again.
+    #[error("node {0} has not caught up with the log yet")]
+    NotCaughtUp(u64),
+    /// Consensus does not take it.
+    #[error("the group cannot be changed: {0}")]
+    Refused(String),
 }
 
 /// Wraps an error of the database, whichever of its many types it has.

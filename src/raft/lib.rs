@@ -11,15 +11,21 @@ mod durable_file;
 mod error;
 pub mod keys;
 mod log_store;
+mod membership;
 mod network;
 mod propose;
+mod quorum;
+mod recover;
+mod serve;
 mod snapshot;
 mod state_machine;
 mod supervise;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod types;
+mod wire;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -40,14 +46,19 @@ use skep_core::error::chain;
 
 pub use codec::CodecError;
 pub use crypt::{CryptError, DataKey};
-pub use error::{ProposeError, RaftError, SnapshotError, StoreError};
+pub use error::{ChangeError, ProposeError, RaftError, SnapshotError, StoreError};
 pub use keys::{KeyEncryptionKey, KeyError, Keys, LockedKey};
+pub use membership::Change;
+pub use quorum::{Members, quorum_of};
+pub use recover::force_new_group;
+pub use serve::FrameError;
 pub use state_machine::AppliedEvents;
 pub use supervise::Leadership;
+pub use transport::{FRAME_BYTES_MAX, Lane, NoTransport, Peer, Transport, TransportError};
 
 use disk::LOG_FILE;
 use log_store::LogStore;
-use network::NoPeers;
+use network::{AddressBook, Peers};
 use snapshot::{Loaded, SnapshotStore};
 use state_machine::StateMachine;
 use supervise::{Bounds, Supervisor};
@@ -57,6 +68,9 @@ type Consensus = Raft<TypeConfig, StateMachine>;
 
 /// Events that a slow listener may lag behind before it loses the oldest.
 const EVENTS_MAX: usize = 4096;
+
+/// Entries that one frame may carry; their bytes bound it too.
+const ENTRIES_A_FRAME: u64 = 256;
 
 /// How long the log of a sole voter may take to be applied at start.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
@@ -80,8 +94,11 @@ pub struct RaftOptions {
     pub cache_bytes_max: u64,
     /// How often a leader tells that it lives.
     pub heartbeat_period: Duration,
-    /// How long followers wait at least for that; at most twice as long.
+    /// A leader holds its lead for one and a half times as long; from then on, followers wait once to one and a half times
+    /// as long before they stand for election.
     pub election_timeout: Duration,
+    /// How long a proposal, a read or a change of the group may take.
+    pub request_timeout: Duration,
 }
 
 impl RaftOptions {
@@ -95,8 +112,9 @@ impl RaftOptions {
             entries_kept: 500,
             log_bytes_max: 64 << 20,
             cache_bytes_max: 32 << 20,
-            heartbeat_period: Duration::from_millis(250),
-            election_timeout: Duration::from_millis(1500),
+            heartbeat_period: Duration::from_millis(200),
+            election_timeout: Duration::from_millis(400),
+            request_timeout: Duration::from_secs(20),
         }
     }
 
@@ -106,7 +124,8 @@ impl RaftOptions {
             cluster_name: "skep".to_owned(),
             heartbeat_interval: millis(self.heartbeat_period),
             election_timeout_min: millis(self.election_timeout),
-            election_timeout_max: millis(self.election_timeout).saturating_mul(2),
+            election_timeout_max: millis(self.election_timeout).saturating_mul(3) / 2,
+            max_payload_entries: ENTRIES_A_FRAME,
             install_snapshot_timeout: 60_000,
             // The supervisor decides both: the bounds may change while the node runs.
             snapshot_policy: SnapshotPolicy::Never,
@@ -137,6 +156,14 @@ struct Inner {
     events: broadcast::Sender<Arc<AppliedEvents>>,
     leadership: watch::Receiver<Leadership>,
     threads: Mutex<Option<(JoinHandle<()>, tokio::task::JoinHandle<()>)>>,
+    transport: Arc<dyn Transport>,
+    election_timeout: Duration,
+    request_timeout: Duration,
+    removed: watch::Sender<bool>,
+    /// Held while the membership changes.
+    changing: tokio::sync::Mutex<()>,
+    /// Held while a snapshot comes in.
+    receiving: tokio::sync::Mutex<()>,
 }
 
 /// What is on disk, opened.
@@ -148,9 +175,12 @@ struct Storage {
 }
 
 impl RaftNode {
-    /// Opens the node's log and snapshots. A sole voter comes back as the leader with its whole log
-    /// applied.
-    pub async fn open(options: RaftOptions) -> Result<Self, RaftError> {
+    /// Opens the node's log and snapshots, with a way to the other managers. A sole voter comes back as the leader with its
+    /// whole log applied.
+    pub async fn open(
+        options: RaftOptions,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, RaftError> {
         let config = Arc::new(options.config()?);
         let on_disk = options.clone();
         let storage = tokio::task::spawn_blocking(move || Storage::open(&on_disk))
@@ -160,8 +190,16 @@ impl RaftNode {
         let (published, state) = watch::channel(Arc::new(State::default()));
         let events = broadcast::Sender::new(EVENTS_MAX);
         let machine = StateMachine::new(Arc::clone(&snapshots), loaded, published, events.clone());
+        let removed = watch::Sender::new(false);
+        let addresses = AddressBook::default();
+        let peers = Peers {
+            node_id: options.node_id,
+            transport: Arc::clone(&transport),
+            addresses: Arc::clone(&addresses),
+            removed: removed.clone(),
+        };
         let started =
-            Box::pin(Raft::new(options.node_id, config, NoPeers, log.clone(), machine)).await;
+            Box::pin(Raft::new(options.node_id, config, peers, log.clone(), machine)).await;
         let raft = match started {
             Ok(raft) => raft,
             Err(error) => {
@@ -181,11 +219,27 @@ impl RaftNode {
             log: log.clone(),
             bounds: Arc::clone(&bounds),
             leadership: leadership_sender,
+            removed: removed.clone(),
+            addresses,
         };
         let threads = Mutex::new(Some((writer, tokio::spawn(supervisor.run()))));
-        let node_id = options.node_id;
-        let inner =
-            Inner { node_id, raft, log, snapshots, bounds, state, events, leadership, threads };
+        let inner = Inner {
+            node_id: options.node_id,
+            raft,
+            log,
+            snapshots,
+            bounds,
+            state,
+            events,
+            leadership,
+            threads,
+            transport,
+            election_timeout: options.election_timeout,
+            request_timeout: options.request_timeout,
+            removed,
+            changing: tokio::sync::Mutex::default(),
+            receiving: tokio::sync::Mutex::default(),
+        };
         let node = Self { inner: Arc::new(inner) };
         if let Err(error) = node.recover().await {
             node.shutdown().await;
@@ -272,6 +326,11 @@ impl RaftNode {
     /// Tells whether this node leads and has applied all that was committed before its term.
     pub fn is_leader(&self) -> bool {
         self.inner.leadership.borrow().ready
+    }
+
+    /// Watches whether this node was removed from the group; once it was, it never comes back under its id.
+    pub fn removed(&self) -> watch::Receiver<bool> {
+        self.inner.removed.subscribe()
     }
 
     /// Returns the node's consensus id.

@@ -21,6 +21,9 @@ use super::tail::Tail;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::writer::{QUEUE_MAX, Write, Writer};
 
+/// Bytes of entries read at once to be sent; a single entry may be larger.
+const READ_BYTES_MAX: u64 = 4 << 20;
+
 /// What readers and the writer share.
 pub(super) struct Shared {
     pub tail: Mutex<Tail>,
@@ -141,6 +144,15 @@ impl RaftLogReader<TypeConfig> for LogReader {
             .map_err(|error| io_error(&error))?;
         entries.extend(lookup.cached);
         Ok(entries)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let end = self.shared.tail.lock().bounded_end(start..end, READ_BYTES_MAX);
+        self.try_get_log_entries(start..end).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

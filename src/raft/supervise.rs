@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::Consensus;
 use super::log_store::LogStore;
-use super::types::TypeConfig;
+use super::network::AddressBook;
+use super::types::{LogId, TypeConfig};
 
 /// Who leads, as this node knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +41,10 @@ pub(super) struct Supervisor {
     pub log: LogStore,
     pub bounds: Arc<Bounds>,
     pub leadership: watch::Sender<Leadership>,
+    /// Becomes true once this node is no member any more.
+    pub removed: watch::Sender<bool>,
+    /// Follows the newest membership.
+    pub addresses: AddressBook,
 }
 
 /// What was asked of consensus already, so that it is asked once.
@@ -47,6 +52,10 @@ pub(super) struct Supervisor {
 struct Asked {
     snapshot: Option<u64>,
     purge: Option<u64>,
+    /// Whether this node was seen to be a member.
+    member: bool,
+    /// The membership whose addresses are in use.
+    addresses_of: Option<LogId>,
 }
 
 impl Supervisor {
@@ -59,6 +68,7 @@ impl Supervisor {
                 let metrics = metrics.borrow_watched();
                 let leadership = leadership(self.node_id, &metrics);
                 let stopped = metrics.running_state.is_err();
+                self.note_membership(&metrics, &mut asked);
                 (leadership, if stopped { None } else { Some(self.due(&metrics, &mut asked)) })
             };
             self.leadership
@@ -73,6 +83,27 @@ impl Supervisor {
                 return;
             }
         }
+    }
+
+    fn note_membership(&self, metrics: &RaftMetrics<TypeConfig>, asked: &mut Asked) {
+        let stored = &metrics.membership_config;
+        if asked.addresses_of != *stored.log_id() {
+            asked.addresses_of = *stored.log_id();
+            let nodes = stored.membership().nodes();
+            *self.addresses.lock() = nodes.map(|(id, node)| (*id, node.addr.clone())).collect();
+        }
+        self.note_removal(metrics, asked);
+    }
+
+    /// Notes that a membership without this node was committed. A node that catches up passes through memberships from
+    /// before it was added; those tell nothing.
+    fn note_removal(&self, metrics: &RaftMetrics<TypeConfig>, asked: &mut Asked) {
+        let committed = metrics.committed_membership_config.membership();
+        let is_member = committed.get_node(&self.node_id).is_some();
+        if asked.member && !is_member {
+            self.removed.send_replace(true);
+        }
+        asked.member |= is_member;
     }
 
     /// Finds what is to be asked now: a snapshot, and up to where to purge.

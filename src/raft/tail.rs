@@ -136,6 +136,19 @@ impl Tail {
         Lookup { on_disk: start..boundary, cached }
     }
 
+    /// Shortens a range to so many bytes of records, but never to nothing. What is not on disk yet does not count: there is
+    /// little of it.
+    pub fn bounded_end(&self, range: Range<u64>, bytes_max: u64) -> u64 {
+        let mut bytes = 0;
+        for (index, size) in self.sizes.range(range.clone()) {
+            bytes += u64::from(*size);
+            if bytes > bytes_max && *index > range.start {
+                return *index;
+            }
+        }
+        range.end
+    }
+
     pub fn last(&self) -> Option<&LogId> {
         self.last.as_ref()
     }

@@ -70,8 +70,12 @@ pub(super) fn manager() -> Fake {
     node.description.hostname = "one".to_owned();
     node.status.state = NodeState::Ready;
     node.status.addr = "10.1.0.1".to_owned();
-    node.manager =
-        Some(ManagerStatus { leader: true, reachable: true, addr: "10.1.0.1:2377".to_owned() });
+    node.manager = Some(ManagerStatus {
+        leader: true,
+        reachable: true,
+        addr: "10.1.0.1:2377".to_owned(),
+        raft_id: 1,
+    });
     let cluster = Cluster {
         id: ClusterId::from_entropy(7),
         address_pools: vec!["10.0.0.0/8".to_owned()],

@@ -148,6 +148,15 @@ pub struct ManagerStatus {
     pub reachable: bool,
     /// `ip:port` it listens on.
     pub addr: String,
+    /// Its id in the consensus group, never used again once it left; 0 where it was not noted yet.
+    pub raft_id: u64,
+}
+
+impl ManagerStatus {
+    /// Returns the id in the consensus group. Before ids were noted there was one manager alone, the first.
+    pub fn member(&self) -> u64 {
+        self.raft_id.max(1)
+    }
 }
 
 /// Amounts of resources.

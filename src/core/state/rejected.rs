@@ -1,11 +1,12 @@
 //! Why a command was not carried out. Holds facts; the API's texts are made elsewhere.
 
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::model::Kind;
 
 /// Why a command was not carried out; the state is as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum Rejected {
     /// There is no such object.
     #[error("{kind} {reference} not found")]
@@ -123,5 +124,13 @@ pub enum Rejected {
     StalePlan,
     /// A plan or report contradicts itself or the state; a bug in its maker.
     #[error("malformed command: {0}")]
-    Malformed(&'static str),
+    Malformed(#[serde(deserialize_with = "unspoken")] Reason),
+}
+
+/// Words of a bug report; by this name, serde does not try to borrow them from its input.
+type Reason = &'static str;
+
+/// Reads the reason of another manager's rejection, which is not kept: it is in that manager's log.
+fn unspoken<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    String::deserialize(deserializer).map(|_| "see the leader's log")
 }

@@ -52,7 +52,7 @@ impl State {
         self.names.get(&folded(kind, name))?.parse().ok()
     }
 
-    pub(super) fn put_node(&mut self, node: Arc<Node>) {
+    pub(crate) fn put_node(&mut self, node: Arc<Node>) {
         self.nodes.insert(node.id.clone(), node);
     }
 

@@ -10,7 +10,7 @@ use skep_core::State;
 use super::*;
 use crate::snapshot::{SNAPSHOT_DIR, SnapshotStore};
 use crate::types::SnapshotMeta;
-use crate::{RaftError, RaftNode, SnapshotError};
+use crate::{RaftError, SnapshotError};
 
 fn with_small_bounds(dir: &Path) -> RaftOptions {
     RaftOptions { snapshot_interval: 50, entries_kept: 10, ..options(dir) }
@@ -25,7 +25,7 @@ async fn a_log_is_cut_behind_a_snapshot_and_the_state_survives() -> TestResult {
     let state = node.state();
     node.shutdown().await;
 
-    let node = RaftNode::open(with_small_bounds(dir.path())).await?;
+    let node = open(with_small_bounds(dir.path())).await?;
     assert_eq!(node.state(), state);
     assert!(node.inner.log.purged().is_some());
     propose(&node, 120..240).await?;
@@ -33,7 +33,7 @@ async fn a_log_is_cut_behind_a_snapshot_and_the_state_survives() -> TestResult {
     let state = node.state();
     node.shutdown().await;
     assert!(fs::read_dir(dir.path().join(SNAPSHOT_DIR))?.count() <= 2);
-    let node = RaftNode::open(with_small_bounds(dir.path())).await?;
+    let node = open(with_small_bounds(dir.path())).await?;
     assert_eq!(node.state(), state);
     node.shutdown().await;
     Ok(())
@@ -50,7 +50,7 @@ async fn a_large_log_brings_the_snapshot_forward() -> TestResult {
     wait(&node, "purge again", |metrics| metrics.purged.is_some_and(|id| id.index > 200)).await?;
     let state = node.state();
     node.shutdown().await;
-    let node = RaftNode::open(bounds).await?;
+    let node = open(bounds).await?;
     assert_eq!(node.state(), state);
     node.shutdown().await;
     Ok(())
@@ -70,14 +70,14 @@ async fn a_damaged_snapshot_is_an_error_that_says_what_to_do() -> TestResult {
         bytes[middle] ^= 1;
         fs::write(&path, bytes)?;
     }
-    let error = RaftNode::open(with_small_bounds(dir.path())).await.err().ok_or("opened")?;
+    let error = open(with_small_bounds(dir.path())).await.err().ok_or("opened")?;
     let RaftError::Snapshot(SnapshotError::TooOld { newest: Some(newest), .. }) = &error else {
         return Err(error.into());
     };
     assert!(matches!(**newest, SnapshotError::Damaged(_)));
     assert!(skep_core::error::chain(&error).contains("restore the state directory"));
     // The failed attempt left nothing open.
-    let again = RaftNode::open(with_small_bounds(dir.path())).await;
+    let again = open(with_small_bounds(dir.path())).await;
     assert!(matches!(again, Err(RaftError::Snapshot(SnapshotError::TooOld { .. }))));
     Ok(())
 }
@@ -98,7 +98,7 @@ async fn a_damaged_newest_snapshot_falls_back_where_the_log_allows() -> TestResu
     for len in [0, 8, 9, 40, 60] {
         let bytes = fs::read(&newest)?;
         fs::write(&newest, &bytes[..bytes.len().min(len)])?;
-        let node = RaftNode::open(keep_all.clone()).await?;
+        let node = open(keep_all.clone()).await?;
         assert_eq!(node.state(), state);
         node.shutdown().await;
     }
@@ -118,7 +118,7 @@ async fn entries_that_left_memory_are_read_from_disk() -> TestResult {
     assert!(indexes.len() > 100);
     let state = node.state();
     node.shutdown().await;
-    let node = RaftNode::open(bounds).await?;
+    let node = open(bounds).await?;
     assert_eq!(node.state(), state);
     node.shutdown().await;
     Ok(())

@@ -4,9 +4,9 @@
 use std::fs;
 
 use super::*;
+use crate::RaftOptions;
 use crate::disk::{Disk, LOG_FILE};
 use crate::snapshot::SNAPSHOT_DIR;
-use crate::{RaftNode, RaftOptions};
 
 fn with_small_bounds(dir: &Path) -> RaftOptions {
     RaftOptions { snapshot_interval: 8, entries_kept: 3, ..options(dir) }
@@ -26,7 +26,7 @@ async fn a_copy_taken_at_any_point_holds_what_was_acknowledged() -> TestResult {
             let _gate = node.inner.log.shared().gate.lock();
             copy(dir.path(), crashed.path())?;
         }
-        let copy = RaftNode::open(with_small_bounds(crashed.path())).await?;
+        let copy = open(with_small_bounds(crashed.path())).await?;
         assert_eq!(copy.state(), state, "after {number}");
         copy.shutdown().await;
     }
@@ -78,7 +78,7 @@ async fn a_log_cut_short_is_refused() -> TestResult {
     let intact = fs::read(dir.path().join(LOG_FILE))?;
     for len in positions(intact.len(), 40) {
         fs::write(dir.path().join(LOG_FILE), &intact[..len])?;
-        match RaftNode::open(options(dir.path())).await {
+        match open(options(dir.path())).await {
             Ok(node) => {
                 assert_eq!(node.state(), state, "cut to {len}");
                 node.shutdown().await;
@@ -89,6 +89,6 @@ async fn a_log_cut_short_is_refused() -> TestResult {
     fs::remove_file(dir.path().join(LOG_FILE))?;
     fs::create_dir_all(dir.path().join(SNAPSHOT_DIR))?;
     fs::write(dir.path().join(SNAPSHOT_DIR).join("00000000000000000009.snapshot"), b"x")?;
-    assert!(RaftNode::open(options(dir.path())).await.is_err());
+    assert!(open(options(dir.path())).await.is_err());
     Ok(())
 }

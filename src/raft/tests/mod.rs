@@ -1,12 +1,14 @@
-//! Tests of consensus on one node: what they share.
+//! Tests of consensus: what they share.
 
 mod codec;
 mod compaction;
 mod crash;
+mod group;
 mod group_commit;
 mod keys;
 mod restart;
 mod suite;
+mod wire;
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,9 +40,14 @@ fn options(dir: &Path) -> RaftOptions {
     RaftOptions::new(dir.to_owned(), 1, key())
 }
 
+/// Opens a node that knows no others.
+async fn open(options: RaftOptions) -> Result<RaftNode, super::RaftError> {
+    RaftNode::open(options, std::sync::Arc::new(super::NoTransport)).await
+}
+
 /// Makes a new cluster of one.
 async fn leader(options: RaftOptions) -> Result<RaftNode, Box<dyn std::error::Error>> {
-    let node = RaftNode::open(options).await?;
+    let node = open(options).await?;
     node.initialize("127.0.0.1:2377").await?;
     let command = Command::CreateCluster {
         cluster: Box::default(),

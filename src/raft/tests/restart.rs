@@ -3,7 +3,7 @@
 use skep_core::Rejected;
 
 use super::*;
-use crate::{ProposeError, RaftError, RaftNode, StoreError};
+use crate::{ProposeError, RaftError, StoreError};
 
 #[tokio::test]
 async fn a_node_comes_back_as_leader_with_everything_applied() -> TestResult {
@@ -15,7 +15,7 @@ async fn a_node_comes_back_as_leader_with_everything_applied() -> TestResult {
     let term = node.leadership().borrow().term;
     node.shutdown().await;
 
-    let node = RaftNode::open(options(dir.path())).await?;
+    let node = open(options(dir.path())).await?;
     assert_eq!(node.state(), state);
     node.leadership().wait_for(|leadership| leadership.ready && leadership.term > term).await?;
     assert!(node.is_leader());
@@ -38,7 +38,7 @@ async fn an_idle_end_of_the_log_is_applied_without_its_commit_on_disk() -> TestR
     copy(dir.path(), crashed.path())?;
     let state = node.state();
     node.shutdown().await;
-    let node = RaftNode::open(options(crashed.path())).await?;
+    let node = open(options(crashed.path())).await?;
     assert_eq!(node.state(), state);
     node.shutdown().await;
     Ok(())
@@ -47,13 +47,13 @@ async fn an_idle_end_of_the_log_is_applied_without_its_commit_on_disk() -> TestR
 #[tokio::test]
 async fn a_node_is_made_a_cluster_once() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let node = RaftNode::open(options(dir.path())).await?;
+    let node = open(options(dir.path())).await?;
     assert!(!node.is_initialized().await?);
     assert!(!node.is_leader());
     node.initialize("a").await?;
     assert!(matches!(node.initialize("a").await, Err(RaftError::AlreadyInitialised)));
     node.shutdown().await;
-    let node = RaftNode::open(options(dir.path())).await?;
+    let node = open(options(dir.path())).await?;
     assert!(matches!(node.initialize("a").await, Err(RaftError::AlreadyInitialised)));
     node.shutdown().await;
     node.shutdown().await;
@@ -65,18 +65,18 @@ async fn a_store_opens_for_one_process_and_its_own_node_and_key_only() -> TestRe
     let dir = tempfile::tempdir()?;
     let node = leader(options(dir.path())).await?;
     propose(&node, 0..1).await?;
-    let second = RaftNode::open(options(dir.path())).await;
+    let second = open(options(dir.path())).await;
     assert!(matches!(second, Err(RaftError::Store(StoreError::InUse))));
     node.shutdown().await;
     assert!(node.propose(proposal(1)).await.is_err());
 
     let mut other = options(dir.path());
     other.key = DataKey::from_bytes([8; 32]);
-    let wrong = RaftNode::open(other).await;
+    let wrong = open(other).await;
     assert!(matches!(wrong, Err(RaftError::Store(StoreError::WrongKey))));
     let mut other = options(dir.path());
     other.node_id = 2;
-    let wrong = RaftNode::open(other).await;
+    let wrong = open(other).await;
     assert!(matches!(wrong, Err(RaftError::Store(StoreError::WrongNode { .. }))));
     Ok(())
 }
