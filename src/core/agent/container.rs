@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::InvalidTask;
+use super::expansion::{expand_env, expand_hostname};
 use super::mounts::plan_mounts;
 use super::network::{Networking, name_servers, plan_networking};
-use super::template::{Context, expand};
+use super::template::Context;
 use crate::id::{NetworkId, NodeId};
 use crate::model::container::{
     ContainerSpec, DnsConfig, Healthcheck, Mount, Privileges, Seccomp, Ulimit,
@@ -144,9 +145,8 @@ pub fn container_plan(
         image: spec.image.clone(),
         entrypoint: spec.command.clone(),
         cmd: spec.args.clone(),
-        env: expand_env(&spec.env, &context)?,
-        hostname: expand(&spec.hostname, &context)
-            .map_err(|error| InvalidTask(format!("expanding hostname failed: {error}")))?,
+        env: expand_env(&spec.env, &context).map_err(InvalidTask)?,
+        hostname: expand_hostname(&spec.hostname, &context).map_err(InvalidTask)?,
         stop_timeout_seconds: spec
             .stop_grace_period
             .map(|grace| i64::try_from(grace.as_secs()).unwrap_or(i64::MAX)),
@@ -197,18 +197,6 @@ fn labels(task: &Task, spec: &ContainerSpec, node: &NodeContext) -> Labels {
     ];
     labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
     labels
-}
-
-fn expand_env(env: &[String], context: &Context) -> Result<Vec<String>, InvalidTask> {
-    env.iter()
-        .map(|entry| {
-            let Some((name, value)) = entry.split_once('=') else { return Ok(entry.clone()) };
-            let value = expand(value, context).map_err(|error| {
-                InvalidTask(format!("expanding env failed: expanding env \"{entry}\": {error}"))
-            })?;
-            Ok(format!("{name}={value}"))
-        })
-        .collect()
 }
 
 /// Turns `IP name [alias]` into `name:IP`.

@@ -1,6 +1,7 @@
 //! What a node does for each of its tasks. Talks to no engine.
 
 pub mod container;
+pub mod expansion;
 pub mod mounts;
 pub mod network;
 pub mod payload;

@@ -1,40 +1,15 @@
 //! Checks a task's mounts and expands their templates. Looks at no host path.
 
 use super::InvalidTask;
-use super::template::{Context, expand};
+use super::expansion::expand_mounts;
+use super::template::Context;
 use crate::model::container::{Mount, MountKind};
 
 /// Expands and checks the mounts of a task.
 pub(super) fn plan_mounts(mounts: &[Mount], context: &Context) -> Result<Vec<Mount>, InvalidTask> {
-    mounts
-        .iter()
-        .map(|mount| {
-            let mount = expand_mount(mount, context)?;
-            check(&mount)?;
-            Ok(mount)
-        })
-        .collect()
-}
-
-fn expand_mount(mount: &Mount, context: &Context) -> Result<Mount, InvalidTask> {
-    let expand_part = |what: &str, text: &str| {
-        expand(text, context)
-            .map_err(|error| InvalidTask(format!("expanding mount {what}: \"{text}\": {error}")))
-    };
-    let mut mount = mount.clone();
-    mount.source = expand_part("source", &mount.source)?;
-    mount.target = expand_part("target", &mount.target)?;
-    if let Some(volume) = &mut mount.volume {
-        for value in volume.labels.values_mut() {
-            *value = expand_part("label", value)?;
-        }
-        if let Some(driver) = &mut volume.driver {
-            for value in driver.options.values_mut() {
-                *value = expand_part("driver option", value)?;
-            }
-        }
-    }
-    Ok(mount)
+    let mounts = expand_mounts(mounts, context).map_err(InvalidTask)?;
+    mounts.iter().try_for_each(check)?;
+    Ok(mounts)
 }
 
 fn check(mount: &Mount) -> Result<(), InvalidTask> {

@@ -1,7 +1,18 @@
-//! Expands the templates Swarm allows in specs and payloads: fields, `index`, `join` and reads of payloads.
-//! Conditions and loops are refused.
+//! Expands the templates Swarm allows in specs and payloads: Go's template language over a task's context, with the
+//! functions `join` and, in payloads, `secret`, `config` and `env`. Every expansion is bounded.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of tokens, operands and values, few are fit for a place and all others are refused alike"
+)]
 
+mod functions;
+mod number;
 mod parse;
+mod printf;
+mod run;
+mod token;
+mod tree;
+mod value;
 
 use std::borrow::Cow;
 
@@ -11,10 +22,9 @@ use super::container::NodeContext;
 use crate::model::Labels;
 use crate::model::service::Slot;
 use crate::model::task::Task;
-use parse::{Action, Command, Operand, Pipeline};
-
-/// Longest output of one expansion, a little more than the largest payload.
-const OUTPUT_MAX: usize = 4 << 20;
+pub(super) use printf::quote;
+use run::Machine;
+use value::Value;
 
 /// Says why a template cannot be expanded, in the words of the template engine users know.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -88,165 +98,11 @@ fn run(
     context: &Context,
     payloads: Option<&dyn Payloads>,
 ) -> Result<String, TemplateError> {
-    let machine = Machine { context, payloads };
-    let mut output = String::new();
-    for action in parse::parse(text, payloads.is_some())? {
-        match action {
-            Action::Text(piece) => output.push_str(piece),
-            Action::Print(pipeline) => output.push_str(&machine.pipeline(&pipeline)?.print()),
-        }
-        if output.len() > OUTPUT_MAX {
-            return Err(TemplateError("template: expansion: output is too long".to_owned()));
-        }
+    if !text.contains("{{") {
+        return Ok(text.to_owned());
     }
-    Ok(output)
-}
-
-/// A value while a template runs.
-enum Value<'a> {
-    Context,
-    Service,
-    Node,
-    Platform,
-    Task,
-    Labels(&'a Labels),
-    Text(Cow<'a, str>),
-}
-
-impl Value<'_> {
-    fn print(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone().into_owned(),
-            Self::Labels(labels) => {
-                let pairs: Vec<String> =
-                    labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
-                format!("map[{}]", pairs.join(" "))
-            }
-            Self::Context | Self::Service | Self::Node | Self::Platform | Self::Task => {
-                format!("{{{}}}", self.kind())
-            }
-        }
-    }
-
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Context => "*template.Context",
-            Self::Labels(_) => "map[string]string",
-            Self::Text(_) => "string",
-            Self::Service | Self::Node | Self::Platform | Self::Task => "struct",
-        }
-    }
-}
-
-struct Machine<'a> {
-    context: &'a Context,
-    payloads: Option<&'a dyn Payloads>,
-}
-
-impl<'a> Machine<'a> {
-    fn pipeline(&self, pipeline: &Pipeline) -> Result<Value<'a>, TemplateError> {
-        let mut last = None;
-        for command in &pipeline.commands {
-            last = Some(self.command(command, last)?);
-        }
-        last.ok_or_else(|| TemplateError("template: expansion:1: missing value".to_owned()))
-    }
-
-    fn command(
-        &self,
-        command: &Command,
-        piped: Option<Value<'a>>,
-    ) -> Result<Value<'a>, TemplateError> {
-        let Operand::Function(name) = &command.operands[0] else {
-            if command.operands.len() > 1 || piped.is_some() {
-                let text = format!("can't give argument to non-function {}", command.source);
-                return Err(command.error(&text));
-            }
-            return self.operand(&command.operands[0], command);
-        };
-        let mut arguments = Vec::new();
-        for operand in &command.operands[1..] {
-            arguments.push(self.operand(operand, command)?);
-        }
-        arguments.extend(piped);
-        self.call(name, &arguments, command)
-    }
-
-    fn operand(&self, operand: &Operand, command: &Command) -> Result<Value<'a>, TemplateError> {
-        match operand {
-            Operand::Text(text) => Ok(Value::Text(Cow::Owned(text.clone()))),
-            Operand::Nested(pipeline) => self.pipeline(pipeline),
-            Operand::Function(name) => self.call(name, &[], command),
-            Operand::Field(path) => {
-                let mut value = Value::Context;
-                for name in path {
-                    value = self.field(&value, name).map_err(|text| command.error(&text))?;
-                }
-                Ok(value)
-            }
-        }
-    }
-
-    fn field(&self, value: &Value<'a>, name: &str) -> Result<Value<'a>, String> {
-        let context = self.context;
-        let text = |held: &'a str| Ok(Value::Text(Cow::Borrowed(held)));
-        match (value, name) {
-            (Value::Context, "Service") => Ok(Value::Service),
-            (Value::Context, "Node") => Ok(Value::Node),
-            (Value::Context, "Task") => Ok(Value::Task),
-            (Value::Service, "ID") => text(&context.service_id),
-            (Value::Service, "Name") => text(&context.service_name),
-            (Value::Service, "Labels") => Ok(Value::Labels(&context.service_labels)),
-            (Value::Node, "ID") => text(context.node.id.as_str()),
-            (Value::Node, "Hostname") => text(&context.node.hostname),
-            (Value::Node, "Platform") => Ok(Value::Platform),
-            (Value::Platform, "OS") => text(&context.node.os),
-            (Value::Platform, "Architecture") => text(&context.node.architecture),
-            (Value::Task, "ID") => text(&context.task_id),
-            (Value::Task, "Name") => text(&context.task_name),
-            (Value::Task, "Slot") => text(&context.slot),
-            (Value::Labels(labels), key) => match labels.get(key) {
-                Some(held) => text(held),
-                None => Err(format!("map has no entry for key \"{key}\"")),
-            },
-            _ => Err(format!("can't evaluate field {name} in type {}", value.kind())),
-        }
-    }
-
-    fn call(
-        &self,
-        name: &str,
-        arguments: &[Value<'a>],
-        command: &Command,
-    ) -> Result<Value<'a>, TemplateError> {
-        match (name, arguments, self.payloads) {
-            ("join", [separator, rest @ ..], _) => {
-                let pieces: Vec<String> = rest.iter().map(Value::print).collect();
-                Ok(Value::Text(Cow::Owned(pieces.join(&separator.print()))))
-            }
-            ("print", _, _) => {
-                let pieces: Vec<String> = arguments.iter().map(Value::print).collect();
-                Ok(Value::Text(Cow::Owned(pieces.concat())))
-            }
-            // As for any map, a key that is not there reads as the empty text.
-            ("index", [Value::Labels(labels), Value::Text(key)], _) => {
-                let held = labels.get(key.as_ref()).map_or("", String::as_str);
-                Ok(Value::Text(Cow::Borrowed(held)))
-            }
-            ("secret", [Value::Text(target)], Some(payloads)) => payloads
-                .secret(target)
-                .map(|held| Value::Text(Cow::Owned(held.into_owned())))
-                .map_err(|error| command.error(&format!("error calling secret: {error}"))),
-            ("config", [Value::Text(target)], Some(payloads)) => payloads
-                .config(target)
-                .map(|held| Value::Text(Cow::Owned(held.into_owned())))
-                .map_err(|error| command.error(&format!("error calling config: {error}"))),
-            ("env", [Value::Text(variable)], Some(payloads)) => {
-                Ok(Value::Text(Cow::Owned(payloads.env(variable).into_owned())))
-            }
-            _ => Err(command.error(&format!("wrong arguments for {name}"))),
-        }
-    }
+    let template = parse::parse(text, payloads.is_some())?;
+    Machine::run(text, &template, Value::Context(context, payloads.is_some()), payloads)
 }
 
 #[cfg(test)]

@@ -1,286 +1,323 @@
-//! Parses templates into texts and pipelines. Evaluates nothing.
+//! Makes a tree of a template's tokens. Evaluates nothing.
+
+mod operand;
+
+use std::collections::BTreeMap;
 
 use super::TemplateError;
+use super::token::{Kind, Token, tokens};
+use super::tree::{Branch, Item, Pipeline};
 
-/// Deepest nesting of parentheses.
-const DEPTH_MAX: usize = 32;
+/// Deepest nesting of parentheses and of blocks.
+const DEPTH_MAX: usize = 100;
 
-/// Most pieces of one template.
-const ACTIONS_MAX: usize = 10_000;
+/// Most tokens of one template.
+const TOKENS_MAX: usize = 200_000;
 
-/// A piece of a template.
-#[derive(Debug)]
-pub(super) enum Action<'a> {
-    /// Goes out as it is.
-    Text(&'a str),
-    /// Goes out evaluated.
-    Print(Pipeline),
-}
-
-/// Commands, each fed with what the one before came to.
-#[derive(Debug)]
-pub(super) struct Pipeline {
-    pub(super) commands: Vec<Command>,
-}
-
-/// A value, or a function and its arguments; never empty.
-#[derive(Debug)]
-pub(super) struct Command {
-    pub(super) operands: Vec<Operand>,
-    /// As written, for errors.
-    pub(super) source: String,
-    line: usize,
-    column: usize,
-}
-
-impl Command {
-    /// Makes an error that names the place.
-    pub(super) fn error(&self, text: &str) -> TemplateError {
-        let Self { source, line, column, .. } = self;
-        TemplateError(format!(
-            "template: expansion:{line}:{column}: executing \"expansion\" at <{source}>: {text}"
-        ))
-    }
-}
-
-#[derive(Debug)]
-pub(super) enum Operand {
-    Text(String),
-    Field(Vec<String>),
-    Function(String),
-    Nested(Pipeline),
+/// A template and those it defines for itself.
+#[derive(Debug, Default)]
+pub(super) struct Template {
+    pub(super) main: Vec<Item>,
+    pub(super) named: BTreeMap<String, Vec<Item>>,
 }
 
 /// Parses a template; `payload` allows the functions that read payloads.
-pub(super) fn parse(text: &str, payload: bool) -> Result<Vec<Action<'_>>, TemplateError> {
-    let mut actions = Vec::new();
-    let mut rest = 0;
-    let mut trim_left = false;
-    while let Some(open) = text[rest..].find("{{").map(|found| rest + found) {
-        let mut plain = &text[rest..open];
-        if trim_left {
-            plain = plain.trim_start_matches(is_space);
-        }
-        let inner = open + 2;
-        let trims = text[inner..].starts_with('-') && text[inner + 1..].starts_with(is_space);
-        if trims {
-            plain = plain.trim_end_matches(is_space);
-        }
-        if !plain.is_empty() {
-            actions.push(Action::Text(plain));
-        }
-        let start = if trims { inner + 1 } else { inner };
-        let close = end_of_action(text, start)?;
-        let body = &text[start..close];
-        trim_left = body.ends_with('-') && body[..body.len() - 1].ends_with(is_space);
-        let body = if trim_left { &body[..body.len() - 1] } else { body };
-        if !body.trim().starts_with("/*") {
-            let mut parser = Parser { text, at: start, end: start + body.len(), payload };
-            actions.push(Action::Print(parser.action()?));
-        }
-        if actions.len() > ACTIONS_MAX {
-            return Err(error(text, open, "template is too long"));
-        }
-        rest = close + 2;
+pub(super) fn parse(text: &str, payload: bool) -> Result<Template, TemplateError> {
+    let tokens = tokens(text);
+    let mut parser = Parser {
+        text,
+        tokens,
+        next: 0,
+        payload,
+        variables: vec!["$".to_owned()],
+        action_line: None,
+        loops: 0,
+        depth: 0,
+        named: BTreeMap::new(),
+    };
+    if parser.tokens.len() > TOKENS_MAX {
+        return Err(parser.error("template is too long"));
     }
-    let plain = &text[rest..];
-    let plain = if trim_left { plain.trim_start_matches(is_space) } else { plain };
-    actions.push(Action::Text(plain));
-    Ok(actions)
+    let main = parser.template()?;
+    Ok(Template { main, named: parser.named })
 }
 
-fn is_space(character: char) -> bool {
-    matches!(character, ' ' | '\t' | '\r' | '\n')
-}
-
-fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..at];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    (line, column)
-}
-
-fn error(text: &str, at: usize, problem: &str) -> TemplateError {
-    let (line, _) = position(text, at);
-    TemplateError(format!("template: expansion:{line}: {problem}"))
-}
-
-/// Finds the closing braces, skipping quoted texts and comments.
-fn end_of_action(text: &str, start: usize) -> Result<usize, TemplateError> {
-    let bytes = text.as_bytes();
-    if text[start..].trim_start().starts_with("/*") {
-        let after = text[start..].find("*/").map(|found| start + found + 2);
-        let close = after.and_then(|after| text[after..].find("}}").map(|found| after + found));
-        return close.ok_or_else(|| error(text, start, "unclosed comment"));
-    }
-    let mut quote = None;
-    let mut at = start;
-    while at < bytes.len() {
-        match (quote, bytes[at]) {
-            (Some(b'"'), b'\\') => at += 1,
-            (Some(open), byte) if open == byte => quote = None,
-            (Some(_), _) => {}
-            (None, b'"' | b'`') => quote = Some(bytes[at]),
-            (None, b'}') if bytes.get(at + 1) == Some(&b'}') => return Ok(at),
-            (None, _) => {}
-        }
-        at += 1;
-    }
-    let problem = if quote.is_some() { "unterminated quoted string" } else { "unclosed action" };
-    Err(error(text, start, problem))
+/// What ended a list of items.
+#[derive(PartialEq, Eq)]
+enum Ending {
+    End,
+    Else,
 }
 
 struct Parser<'a> {
     text: &'a str,
-    at: usize,
-    end: usize,
+    tokens: Vec<Token<'a>>,
+    next: usize,
     payload: bool,
+    /// Variables in sight.
+    variables: Vec<String>,
+    /// Line on which the action under way began.
+    action_line: Option<usize>,
+    /// Number of loops around.
+    loops: usize,
+    depth: usize,
+    named: BTreeMap<String, Vec<Item>>,
 }
 
+type Parsed<T> = Result<T, TemplateError>;
+
 impl<'a> Parser<'a> {
-    fn action(&mut self) -> Result<Pipeline, TemplateError> {
-        let pipeline = self.pipeline(0)?;
-        match self.rest().chars().next() {
-            None => Ok(pipeline),
-            Some(found) => Err(self.error(&format!("unexpected \"{found}\" in command"))),
+    fn template(&mut self) -> Parsed<Vec<Item>> {
+        let mut items = Vec::new();
+        while self.peek().kind != Kind::Eof {
+            if self.peek().kind == Kind::Open && self.keyword_at(1) == Some("define") {
+                self.definition()?;
+                continue;
+            }
+            match self.text_or_action()? {
+                Ok(item) => items.extend(item),
+                Err(Ending::End) => return Err(self.error("unexpected {{end}}")),
+                Err(Ending::Else) => return Err(self.error("unexpected {{else}}")),
+            }
+        }
+        Ok(items)
+    }
+
+    /// Returns a piece, if it leaves anything, or what ends the list.
+    fn text_or_action(&mut self) -> Parsed<Result<Option<Item>, Ending>> {
+        let token = self.take_solid();
+        match token.kind {
+            Kind::Text => Ok(Ok(Some(Item::Text(token.text.into_owned())))),
+            Kind::Open => {
+                self.action_line = Some(self.line(token.at));
+                let item = self.action();
+                self.action_line = None;
+                item
+            }
+            _ => Err(self.unexpected(&token, "input")),
         }
     }
 
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..self.end]
+    fn action(&mut self) -> Parsed<Result<Option<Item>, Ending>> {
+        let Some(word) = self.keyword_at(0).map(str::to_owned) else {
+            let pipeline = self.pipeline("command", Kind::Close)?;
+            return Ok(Ok(Some(Item::Print(pipeline))));
+        };
+        if word == "define" {
+            let token = self.peek_solid();
+            return Err(self.unexpected(&token, "command"));
+        }
+        self.take_solid();
+        let item = match word.as_str() {
+            "if" => Item::If(self.branch("if")?),
+            "with" => Item::With(self.branch("with")?),
+            "range" => Item::Range(self.branch("range")?),
+            "break" => self.leave(Item::Break, "{{break}}")?,
+            "continue" => self.leave(Item::Continue, "{{continue}}")?,
+            "template" => self.call()?,
+            "block" => self.block()?,
+            "end" => {
+                self.expect(Kind::Close, "end")?;
+                return Ok(Err(Ending::End));
+            }
+            _ => {
+                // What follows an `else` belongs to the branch before it.
+                if !matches!(self.keyword_at(0), Some("if" | "with")) {
+                    self.expect(Kind::Close, "else")?;
+                }
+                return Ok(Err(Ending::Else));
+            }
+        };
+        Ok(Ok(Some(item)))
     }
 
-    fn error(&self, problem: &str) -> TemplateError {
-        error(self.text, self.at, problem)
+    fn leave(&mut self, item: Item, what: &str) -> Parsed<Item> {
+        self.expect(Kind::Close, what)?;
+        if self.loops == 0 {
+            return Err(self.error(&format!("{what} outside {{{{range}}}}")));
+        }
+        Ok(item)
     }
 
-    fn skip_space(&mut self) {
-        let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches(is_space).len();
+    fn branch(&mut self, word: &str) -> Parsed<Branch> {
+        self.enter()?;
+        let in_sight = self.variables.len();
+        let pipeline = self.pipeline(word, Kind::Close)?;
+        let is_loop = usize::from(word == "range");
+        self.loops += is_loop;
+        let (then, ending) = self.items()?;
+        self.loops -= is_loop;
+        let otherwise = match ending {
+            Ending::End => Vec::new(),
+            Ending::Else if self.keyword_at(0) == Some(word) && word != "range" => {
+                // A branch of its own that shares the end with this one.
+                self.take_solid();
+                let branch = self.branch(word)?;
+                vec![if word == "if" { Item::If(branch) } else { Item::With(branch) }]
+            }
+            Ending::Else => {
+                let (otherwise, ending) = self.items()?;
+                if ending == Ending::Else {
+                    return Err(self.error("expected end; found {{else}}"));
+                }
+                otherwise
+            }
+        };
+        self.variables.truncate(in_sight);
+        self.depth -= 1;
+        Ok(Branch { pipeline, then, otherwise })
     }
 
-    fn pipeline(&mut self, depth: usize) -> Result<Pipeline, TemplateError> {
-        if depth > DEPTH_MAX {
+    /// Returns the pieces up to what ends them.
+    fn items(&mut self) -> Parsed<(Vec<Item>, Ending)> {
+        let mut items = Vec::new();
+        while self.peek_solid().kind != Kind::Eof {
+            match self.text_or_action()? {
+                Ok(item) => items.extend(item),
+                Err(ending) => return Ok((items, ending)),
+            }
+        }
+        Err(self.error("unexpected EOF"))
+    }
+
+    fn call(&mut self) -> Parsed<Item> {
+        let at = self.peek_solid().at;
+        let name = self.name_of_template("template clause")?;
+        let data = if self.peek_solid().kind == Kind::Close {
+            self.take_solid();
+            None
+        } else {
+            Some(self.pipeline("template clause", Kind::Close)?)
+        };
+        Ok(Item::Call { name, data, at })
+    }
+
+    /// Defines a template and carries it out where it stands.
+    fn block(&mut self) -> Parsed<Item> {
+        let at = self.peek_solid().at;
+        let name = self.name_of_template("block clause")?;
+        let data = self.pipeline("block clause", Kind::Close)?;
+        self.body(name.clone())?;
+        Ok(Item::Call { name, data: Some(data), at })
+    }
+
+    fn definition(&mut self) -> Parsed<()> {
+        self.take_solid();
+        self.take_solid();
+        let name = self.name_of_template("define clause")?;
+        self.expect(Kind::Close, "define clause")?;
+        self.body(name)
+    }
+
+    /// Reads what a template of a name consists of. Like a template of its own it sees no variables but its data.
+    fn body(&mut self, name: String) -> Parsed<()> {
+        self.enter()?;
+        let outer = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let loops = std::mem::take(&mut self.loops);
+        let (items, ending) = self.items()?;
+        if ending == Ending::Else {
+            return Err(self.error("unexpected {{else}} in define clause"));
+        }
+        self.variables = outer;
+        self.loops = loops;
+        self.depth -= 1;
+        self.named.insert(name, items);
+        Ok(())
+    }
+
+    fn name_of_template(&mut self, context: &str) -> Parsed<String> {
+        let token = self.take_solid();
+        self.text_of(&token)?.ok_or_else(|| self.unexpected(&token, context))
+    }
+
+    fn pipeline(&mut self, context: &str, end: Kind) -> Parsed<Pipeline> {
+        self.enter()?;
+        let pipeline = self.pipeline_inside(context, end)?;
+        self.depth -= 1;
+        Ok(pipeline)
+    }
+
+    fn enter(&mut self) -> Parsed<()> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
             return Err(self.error("template is nested too deeply"));
         }
-        let mut commands = vec![self.command(depth)?];
-        while self.rest().starts_with('|') {
-            self.at += 1;
-            commands.push(self.command(depth)?);
-        }
-        Ok(Pipeline { commands })
+        Ok(())
     }
 
-    fn command(&mut self, depth: usize) -> Result<Command, TemplateError> {
-        self.skip_space();
-        let start = self.at;
-        let mut operands = Vec::new();
-        while let Some(operand) = self.operand(depth)? {
-            operands.push(operand);
-            self.skip_space();
+    /// Returns the word of the language at a place after the next solid token, if there is one.
+    fn keyword_at(&self, offset: usize) -> Option<&str> {
+        let mut rest = self.tokens[self.next..].iter().filter(|token| token.kind != Kind::Space);
+        let token = rest.nth(offset)?;
+        (token.kind == Kind::Keyword).then_some(token.text.as_ref())
+    }
+
+    fn peek(&self) -> &Token<'a> {
+        // The last token stays, so that there is always one.
+        &self.tokens[self.next.min(self.tokens.len() - 1)]
+    }
+
+    fn take(&mut self) -> Token<'a> {
+        let token = self.peek().clone();
+        self.next = (self.next + 1).min(self.tokens.len() - 1);
+        token
+    }
+
+    fn peek_solid(&mut self) -> Token<'a> {
+        if self.peek().kind == Kind::Space {
+            self.take();
         }
-        if operands.is_empty() {
-            return Err(self.error("missing value for command"));
-        }
-        let source = self.text[start..self.at].trim().to_owned();
-        // Of a chain of fields, the template engine that users know names the place of the second.
-        let chained = match operands.as_slice() {
-            [Operand::Field(path)] if path.len() > 1 => path[0].len() + 1,
-            _ => 0,
+        self.peek().clone()
+    }
+
+    fn take_solid(&mut self) -> Token<'a> {
+        self.peek_solid();
+        self.take()
+    }
+
+    fn expect(&mut self, kind: Kind, context: &str) -> Parsed<()> {
+        let token = self.take_solid();
+        if token.kind == kind { Ok(()) } else { Err(self.unexpected(&token, context)) }
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    /// Makes an error at the last token taken.
+    fn error(&self, problem: &str) -> TemplateError {
+        let at = self.tokens[self.next.saturating_sub(1).min(self.tokens.len() - 1)].at;
+        self.error_at(at, problem)
+    }
+
+    fn error_at(&self, at: usize, problem: &str) -> TemplateError {
+        TemplateError(format!("template: expansion:{}: {problem}", self.line(at)))
+    }
+
+    fn unexpected(&self, token: &Token<'_>, context: &str) -> TemplateError {
+        let text = &token.text;
+        let named = match token.kind {
+            Kind::Error => return self.broken(token),
+            Kind::Eof => "EOF".to_owned(),
+            Kind::Keyword | Kind::Dot | Kind::Nil => format!("<{text}>"),
+            _ if text.chars().count() > 10 => {
+                format!("{:?}...", text.chars().take(10).collect::<String>())
+            }
+            _ => format!("{text:?}"),
         };
-        let (line, column) = position(self.text, start + chained);
-        Ok(Command { operands, source, line, column })
+        self.error_at(token.at, &format!("unexpected {named} in {context}"))
     }
 
-    fn operand(&mut self, depth: usize) -> Result<Option<Operand>, TemplateError> {
-        let Some(first) = self.rest().chars().next() else { return Ok(None) };
-        match first {
-            '|' | ')' => Ok(None),
-            '(' => {
-                self.at += 1;
-                let inner = self.pipeline(depth + 1)?;
-                if !self.rest().starts_with(')') {
-                    return Err(self.error("unclosed left paren"));
-                }
-                self.at += 1;
-                Ok(Some(Operand::Nested(inner)))
+    /// What could not be cut up; where it began elsewhere, that is told, too.
+    fn broken(&self, token: &Token<'_>) -> TemplateError {
+        let line = self.line(token.at);
+        let extra = match self.action_line.filter(|begun| *begun != line) {
+            Some(begun) if token.text.ends_with(" action") => {
+                format!(" started at expansion:{begun}")
             }
-            '.' => self.field().map(Some),
-            '"' => self.quoted().map(Some),
-            '`' => self.raw().map(Some),
-            '0'..='9' => Ok(Some(Operand::Text(self.word()))),
-            'a'..='z' | 'A'..='Z' | '_' => self.function().map(Some),
-            other => Err(self.error(&format!("unexpected \"{other}\" in command"))),
-        }
-    }
-
-    fn word(&mut self) -> String {
-        let rest = self.rest();
-        let length = rest
-            .find(|character: char| !character.is_alphanumeric() && character != '_')
-            .unwrap_or(rest.len());
-        self.at += length;
-        rest[..length].to_owned()
-    }
-
-    fn field(&mut self) -> Result<Operand, TemplateError> {
-        let mut path = Vec::new();
-        while self.rest().starts_with('.') {
-            self.at += 1;
-            let name = self.word();
-            if name.is_empty() {
-                if path.is_empty() && !self.rest().starts_with('.') {
-                    break;
-                }
-                return Err(self.error("unexpected . after term"));
-            }
-            path.push(name);
-        }
-        Ok(Operand::Field(path))
-    }
-
-    fn quoted(&mut self) -> Result<Operand, TemplateError> {
-        let mut text = String::new();
-        let mut characters = self.rest().char_indices().skip(1);
-        while let Some((offset, character)) = characters.next() {
-            match character {
-                '"' => {
-                    self.at += offset + 1;
-                    return Ok(Operand::Text(text));
-                }
-                '\\' => match characters.next().map(|(_, escaped)| escaped) {
-                    Some('n') => text.push('\n'),
-                    Some('t') => text.push('\t'),
-                    Some('r') => text.push('\r'),
-                    Some(escaped @ ('"' | '\\')) => text.push(escaped),
-                    Some(_) | None => break,
-                },
-                plain => text.push(plain),
-            }
-        }
-        Err(self.error("bad quoted string"))
-    }
-
-    fn raw(&mut self) -> Result<Operand, TemplateError> {
-        let Some(length) = self.rest()[1..].find('`') else {
-            return Err(self.error("unterminated raw quoted string"));
+            Some(begun) => format!(" in action started at expansion:{begun}"),
+            None => String::new(),
         };
-        let text = self.rest()[1..=length].to_owned();
-        self.at += length + 2;
-        Ok(Operand::Text(text))
-    }
-
-    fn function(&mut self) -> Result<Operand, TemplateError> {
-        let start = self.at;
-        let name = self.word();
-        match name.as_str() {
-            "join" | "index" | "print" => Ok(Operand::Function(name)),
-            "secret" | "config" | "env" if self.payload => Ok(Operand::Function(name)),
-            "true" | "false" => Ok(Operand::Text(name)),
-            "if" | "else" | "end" | "range" | "with" | "define" | "template" | "block" => {
-                Err(error(self.text, start, &format!("\"{name}\" is not supported")))
-            }
-            _ => Err(error(self.text, start, &format!("function \"{name}\" not defined"))),
-        }
+        self.error_at(token.at, &format!("{}{extra}", token.text))
     }
 }
