@@ -12,4 +12,4 @@ mod restart;
 mod scheduler;
 mod update;
 mod why;
-mod world;
+pub(in crate::plan) mod world;

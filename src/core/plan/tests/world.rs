@@ -20,23 +20,23 @@ use crate::state::audit::audit;
 use crate::time::Timestamp;
 
 /// A cluster whose log and clock the test moves on.
-pub(super) struct World {
-    pub(super) state: State,
-    pub(super) now: Timestamp,
+pub(in crate::plan) struct World {
+    pub(in crate::plan) state: State,
+    pub(in crate::plan) now: Timestamp,
     /// Tasks by the order they were made in, as `web.1a`, `web.1b`.
     labels: BTreeMap<TaskId, String>,
     planner: Planner,
 }
 
-pub(super) fn node_id(number: u64) -> NodeId {
+pub(in crate::plan) fn node_id(number: u64) -> NodeId {
     NodeId::from_seed(1, number)
 }
 
-pub(super) fn network_id(number: u64) -> NetworkId {
+pub(in crate::plan) fn network_id(number: u64) -> NetworkId {
     NetworkId::from_seed(2, number)
 }
 
-pub(super) fn ingress_id() -> NetworkId {
+pub(in crate::plan) fn ingress_id() -> NetworkId {
     network_id(1000)
 }
 
@@ -44,7 +44,7 @@ fn named(name: &str) -> Annotations {
     Annotations { name: name.to_owned(), ..Annotations::default() }
 }
 
-pub(super) fn node(number: u64) -> Node {
+pub(in crate::plan) fn node(number: u64) -> Node {
     Node {
         id: node_id(number),
         spec: NodeSpec { role: Role::Manager, ..NodeSpec::default() },
@@ -64,7 +64,7 @@ pub(super) fn node(number: u64) -> Node {
 
 impl World {
     /// Makes a cluster of so many ready nodes with an ingress network.
-    pub(super) fn new(nodes: u64) -> Self {
+    pub(in crate::plan) fn new(nodes: u64) -> Self {
         let ingress = Network {
             id: ingress_id(),
             spec: NetworkSpec {
@@ -95,14 +95,14 @@ impl World {
     }
 
     /// Carries out a command that must succeed.
-    pub(super) fn run(&mut self, command: Command) {
+    pub(in crate::plan) fn run(&mut self, command: Command) {
         let index = self.state.index() + 1;
         let result = self.state.apply(index, &Proposal { at: self.now, command });
         result.expect("the test gives a valid command");
     }
 
     /// Makes a service from `spec`.
-    pub(super) fn service(
+    pub(in crate::plan) fn service(
         &mut self,
         name: &str,
         mode: ServiceMode,
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// Changes a service's spec as a user would.
-    pub(super) fn update(
+    pub(in crate::plan) fn update(
         &mut self,
         id: &ServiceId,
         edit: impl FnOnce(&mut ServiceSpec, &mut TaskSpec),
@@ -137,18 +137,18 @@ impl World {
         });
     }
 
-    pub(super) fn edit_node(&mut self, number: u64, edit: impl FnOnce(&mut NodeSpec)) {
+    pub(in crate::plan) fn edit_node(&mut self, number: u64, edit: impl FnOnce(&mut NodeSpec)) {
         let node = self.state.nodes().get(&node_id(number)).expect("the node exists").clone();
         let mut spec = node.spec.clone();
         edit(&mut spec);
         self.run(Command::UpdateNode { id: node.id.clone(), version: node.meta.version, spec });
     }
 
-    pub(super) fn availability(&mut self, number: u64, availability: Availability) {
+    pub(in crate::plan) fn availability(&mut self, number: u64, availability: Availability) {
         self.edit_node(number, |spec| spec.availability = availability);
     }
 
-    pub(super) fn node_state(&mut self, number: u64, state: NodeState) {
+    pub(in crate::plan) fn node_state(&mut self, number: u64, state: NodeState) {
         self.run(Command::ReportNode {
             id: node_id(number),
             description: None,
@@ -157,12 +157,12 @@ impl World {
         });
     }
 
-    pub(super) fn get(&self, id: &ServiceId) -> Arc<Service> {
+    pub(in crate::plan) fn get(&self, id: &ServiceId) -> Arc<Service> {
         self.state.services().get(id).expect("the service exists").clone()
     }
 
     /// Plans, carries the plan out, checks that planning again finds nothing to do, and returns the plan.
-    pub(super) fn plan(&mut self) -> Plan {
+    pub(in crate::plan) fn plan(&mut self) -> Plan {
         let found = plan(&self.state, self.now);
         for asked in ["at first", "after its plan came to nothing"] {
             let hinted = self.planner.plan(&self.state, self.now);
@@ -198,7 +198,7 @@ impl World {
     }
 
     /// Plans and returns what tasks and services are told, one line each, without the way a new task goes to its node.
-    pub(super) fn step(&mut self) -> String {
+    pub(in crate::plan) fn step(&mut self) -> String {
         let found = self.plan();
         let mut lines: Vec<String> =
             found.changes.iter().filter_map(|change| self.describe(change)).collect();
@@ -243,7 +243,7 @@ impl World {
     }
 
     /// Lets a task's node report a state.
-    pub(super) fn report(&mut self, label: &str, state: TaskState) {
+    pub(in crate::plan) fn report(&mut self, label: &str, state: TaskState) {
         let task = self.task(label);
         let status = TaskStatus { at: self.now, state, ..task.status.clone() };
         let node = task.node.clone().expect("the task has a node");
@@ -251,7 +251,7 @@ impl World {
     }
 
     /// Returns the labels of a service's tasks that have a node, in order.
-    pub(super) fn bound_tasks(&self, service: &ServiceId) -> Vec<String> {
+    pub(in crate::plan) fn bound_tasks(&self, service: &ServiceId) -> Vec<String> {
         let bound = self.state.service_tasks(service).filter(|task| {
             task.node.is_some()
                 && task.status.state >= TaskState::Assigned
@@ -264,7 +264,7 @@ impl World {
     }
 
     /// Lets every node bring its tasks as far as they should go, and plans after each step, until nothing moves.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::plan) fn settle(&mut self) {
         for _ in 0..50 {
             let mut moved = !self.plan().changes.is_empty();
             let tasks: Vec<Arc<Task>> = self.state.tasks().values().cloned().collect();
@@ -282,18 +282,18 @@ impl World {
         panic!("the world does not settle: {}", self.show());
     }
 
-    pub(super) fn task(&self, label: &str) -> Arc<Task> {
+    pub(in crate::plan) fn task(&self, label: &str) -> Arc<Task> {
         let found = self.labels.iter().find(|(_, known)| *known == label);
         let (id, _) = found.unwrap_or_else(|| panic!("no task {label} in {}", self.show()));
         self.state.tasks().get(id).unwrap_or_else(|| panic!("{label} is forgotten")).clone()
     }
 
-    pub(super) fn pass(&mut self, time: Duration) {
+    pub(in crate::plan) fn pass(&mut self, time: Duration) {
         self.now = self.now.after(time);
     }
 
     /// Lists all tasks with desired and actual state.
-    pub(super) fn show(&self) -> String {
+    pub(in crate::plan) fn show(&self) -> String {
         let mut lines: Vec<String> = self
             .state
             .tasks()
@@ -310,7 +310,7 @@ impl World {
 
     /// Checks what one plan does.
     #[track_caller]
-    pub(super) fn expect(&mut self, lines: &[&str]) {
+    pub(in crate::plan) fn expect(&mut self, lines: &[&str]) {
         let mut lines = lines.to_vec();
         lines.sort_unstable();
         assert_eq!(self.step(), lines.join("\n"));

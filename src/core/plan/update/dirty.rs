@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::container::ContainerSpec;
+use crate::model::container::{ContainerSpec, Mount};
 use crate::model::node::Node;
-use crate::model::service::{EndpointSpec, NetworkAttachment, Runtime, Service, TaskSpec};
+use crate::model::service::{
+    EndpointSpec, NetworkAttachment, PortConfig, ResourceRequirements, Runtime, Service, TaskSpec,
+};
 use crate::model::task::Task;
 
 use super::super::scheduler::constraint::Constraints;
@@ -34,25 +36,35 @@ pub fn is_dirty(service: &Service, task: &Task, node: Option<&Node>) -> bool {
 fn same_endpoint(service: &Service, task: &Task) -> bool {
     let default = EndpointSpec::default();
     let wanted = service.spec.endpoint.as_ref().unwrap_or(&default);
-    task.endpoint.as_ref().is_none_or(|endpoint| endpoint.spec == *wanted)
+    let Some(endpoint) = &task.endpoint else { return true };
+    endpoint.spec == *wanted || normal_endpoint(&endpoint.spec) == normal_endpoint(wanted)
+}
+
+fn normal_endpoint(spec: &EndpointSpec) -> EndpointSpec {
+    let mut spec = spec.clone();
+    spec.ports.sort_by(|one, other| {
+        let key = |port: &PortConfig| (port.target, port.published, port.protocol, port.mode);
+        key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
+    });
+    spec
 }
 
 /// Compares all but placement, taking what was left out and what was given empty as the same. Credentials do not count.
 fn same_work(left: &TaskSpec, right: &TaskSpec) -> bool {
     same_runtime(&left.runtime, &right.runtime)
-        && same_option(&left.resources, &right.resources)
-        && same_option(&left.restart, &right.restart)
-        && same_networks(&left.networks, &right.networks)
-        && left.log_driver == right.log_driver
+        && normal_resources(&left.resources) == normal_resources(&right.resources)
+        && left.restart.clone().unwrap_or_default() == right.restart.clone().unwrap_or_default()
+        && normal_networks(&left.networks) == normal_networks(&right.networks)
+        && left.log_driver.clone().unwrap_or_default()
+            == right.log_driver.clone().unwrap_or_default()
         && left.force_update == right.force_update
 }
 
-fn same_option<T: Default + PartialEq>(left: &Option<T>, right: &Option<T>) -> bool {
-    match (left, right) {
-        (None, None) => true,
-        (Some(value), None) | (None, Some(value)) => *value == T::default(),
-        (Some(left), Some(right)) => left == right,
-    }
+fn normal_resources(resources: &Option<ResourceRequirements>) -> ResourceRequirements {
+    let mut resources = resources.clone().unwrap_or_default();
+    resources.limits.get_or_insert_default();
+    resources.reservations.get_or_insert_default().generic.sort();
+    resources
 }
 
 fn same_runtime(left: &Runtime, right: &Runtime) -> bool {
@@ -66,12 +78,14 @@ fn same_runtime(left: &Runtime, right: &Runtime) -> bool {
 
 fn normal(spec: &ContainerSpec) -> ContainerSpec {
     let mut spec = spec.clone();
-    spec.dns = Some(spec.dns.unwrap_or_default());
-    spec.privileges = Some(spec.privileges.unwrap_or_default());
-    spec.healthcheck = Some(spec.healthcheck.unwrap_or_default());
+    spec.dns.get_or_insert_default();
+    spec.healthcheck.get_or_insert_default();
+    let privileges = spec.privileges.get_or_insert_default();
+    privileges.selinux.get_or_insert_default();
     // The order of these means nothing, and the CLI sorts some of them whenever it updates a service.
     spec.mounts
         .sort_by(|one, other| (&one.target, &one.source).cmp(&(&other.target, &other.source)));
+    spec.mounts.iter_mut().for_each(normalise_mount);
     spec.secrets.sort_by(|one, other| (&one.file, &one.id).cmp(&(&other.file, &other.id)));
     spec.configs.sort_by(|one, other| (&one.file, &one.id).cmp(&(&other.file, &other.id)));
     spec.ulimits.sort_by(|one, other| one.name.cmp(&other.name));
@@ -81,33 +95,23 @@ fn normal(spec: &ContainerSpec) -> ContainerSpec {
     spec
 }
 
-fn same_networks(left: &[NetworkAttachment], right: &[NetworkAttachment]) -> bool {
-    let sorted = |networks: &[NetworkAttachment]| {
-        let mut networks = networks.to_vec();
-        networks.sort_by(|left, right| left.target.cmp(&right.target));
-        networks
-    };
-    left == right || sorted(left) == sorted(right)
+fn normalise_mount(mount: &mut Mount) {
+    let bind = mount.bind.get_or_insert_default();
+    if bind.propagation.is_empty() {
+        // What the engine does where nothing is said.
+        bind.propagation = "rprivate".to_owned();
+    }
+    mount.volume.get_or_insert_default().driver.get_or_insert_default();
+    mount.tmpfs.get_or_insert_default();
+    mount.image.get_or_insert_default();
+}
+
+fn normal_networks(networks: &[NetworkAttachment]) -> Vec<NetworkAttachment> {
+    let mut networks = networks.to_vec();
+    networks.sort_by(|left, right| left.target.cmp(&right.target));
+    networks.iter_mut().for_each(|network| network.aliases.sort());
+    networks
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::container::Mount;
-
-    #[test]
-    fn the_order_of_mounts_and_capabilities_is_no_change() {
-        let mount = |target: &str| Mount { target: target.to_owned(), ..Mount::default() };
-        let work = |targets: [&str; 2], caps: [&str; 2]| TaskSpec {
-            runtime: Runtime::Container(Box::new(ContainerSpec {
-                mounts: targets.map(mount).into(),
-                capability_add: caps.map(str::to_owned).into(),
-                ..ContainerSpec::default()
-            })),
-            ..TaskSpec::default()
-        };
-        let first = work(["/b", "/a"], ["Y", "X"]);
-        assert!(same_work(&first, &work(["/a", "/b"], ["X", "Y"])));
-        assert!(!same_work(&first, &work(["/a", "/c"], ["X", "Y"])));
-    }
-}
+mod tests;
