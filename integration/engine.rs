@@ -118,11 +118,16 @@ impl Drop for Engine {
     }
 }
 
+/// Replaces the engine's configuration file, to look at what an engine can be set to, such as generic resources.
+const ENGINE_CONFIG: &str = "SKEP_LAB_ENGINE_CONFIG";
+
 fn spawn(generation: Generation, space: &Namespace, folder: &Path) -> Result<Daemon> {
     let program = generation.dockerd()?;
     let config = folder.join("engine.json");
     // runc before 1.2 knows no time namespaces.
-    std::fs::write(&config, r#"{"features": {"time-namespaces": false}}"#)?;
+    let settings = std::env::var(ENGINE_CONFIG)
+        .unwrap_or_else(|_| r#"{"features": {"time-namespaces": false}}"#.to_owned());
+    std::fs::write(&config, settings)?;
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut command = space.command("unshare");
     command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, "lab"]);

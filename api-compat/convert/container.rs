@@ -195,6 +195,7 @@ fn mount_to_core(mount: &wire::Mount) -> Result<core::Mount, ApiError> {
         "tmpfs" => core::MountKind::Tmpfs,
         "npipe" => core::MountKind::NamedPipe,
         "cluster" | "csi" => core::MountKind::Cluster,
+        "image" => core::MountKind::Image,
         _ => return Err(ApiError::bad_request(format!("invalid MountType: {:?}", mount.kind))),
     };
     let bind = match &mount.bind_options {
@@ -218,6 +219,10 @@ fn mount_to_core(mount: &wire::Mount) -> Result<core::Mount, ApiError> {
             mode: options.mode,
             options: options.options.clone(),
         }),
+        image: mount
+            .image_options
+            .as_ref()
+            .map(|options| core::ImageOptions { subpath: options.subpath.clone() }),
     })
 }
 
@@ -248,6 +253,7 @@ fn mount_from_core(mount: &core::Mount) -> wire::Mount {
         core::MountKind::Tmpfs => "tmpfs",
         core::MountKind::NamedPipe => "npipe",
         core::MountKind::Cluster => "cluster",
+        core::MountKind::Image => "image",
     };
     wire::Mount {
         kind: kind.to_owned(),
@@ -267,6 +273,10 @@ fn mount_from_core(mount: &core::Mount) -> wire::Mount {
             subpath: options.subpath.clone(),
             driver_config: options.driver.clone().map(Into::into),
         }),
+        image_options: mount
+            .image
+            .as_ref()
+            .map(|options| wire::ImageOptions { subpath: options.subpath.clone() }),
         tmpfs_options: mount.tmpfs.as_ref().map(|options| wire::TmpfsOptions {
             size_bytes: options.size_bytes,
             mode: options.mode,

@@ -100,8 +100,14 @@ fn with_tag(image: &str) -> String {
 #[async_trait]
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<NodeDescription, EngineError> {
-        let info = self.client().await?.info().await.map_err(|error| self.failed(error))?;
-        Ok(convert::description(info))
+        let client = self.client().await?;
+        let info = client.info().await.map_err(|error| self.failed(error))?;
+        let version = client.client_version();
+        let part = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(NodeDescription {
+            engine_api: Some((part(version.major_version), part(version.minor_version))),
+            ..convert::description(info)
+        })
     }
 
     async fn version(&self) -> Result<EngineVersion, EngineError> {

@@ -1,4 +1,5 @@
-//! What each version of the API did not have yet. Newer fields of older clients are dropped, not refused.
+//! What versions of the API older than the oldest supported engine's did not have yet; it is dropped. Fields newer than
+//! that stay whatever version a client speaks: nodes whose engine cannot honour them are told apart at scheduling.
 
 use crate::route::ApiVersion;
 use crate::wire::container::ContainerSpec;
@@ -7,12 +8,6 @@ use crate::wire::service as wire;
 /// Removes what the API of this version did not have yet.
 pub(super) fn apply(spec: &mut wire::ServiceSpec, version: ApiVersion) {
     let task = &mut spec.task_template;
-    if version < ApiVersion(1, 52)
-        && let Some(resources) = &mut task.resources
-    {
-        resources.swap_bytes = None;
-        resources.memory_swappiness = None;
-    }
     if let Some(container) = &mut task.container_spec {
         gate_container(container, version);
     }
@@ -31,22 +26,6 @@ pub(super) fn apply(spec: &mut wire::ServiceSpec, version: ApiVersion) {
 }
 
 fn gate_container(spec: &mut ContainerSpec, version: ApiVersion) {
-    if version < ApiVersion(1, 46) {
-        for options in spec.mounts.iter_mut().filter_map(|mount| mount.tmpfs_options.as_mut()) {
-            options.options.clear();
-        }
-        spec.oom_score_adj = 0;
-    }
-    if version < ApiVersion(1, 44) {
-        if let Some(privileges) = &mut spec.privileges {
-            privileges.seccomp = None;
-            privileges.apparmor = None;
-            privileges.no_new_privileges = false;
-        }
-        if let Some(check) = &mut spec.healthcheck {
-            check.start_interval = 0;
-        }
-    }
     if version < ApiVersion(1, 41) {
         spec.capability_add.clear();
         spec.capability_drop.clear();

@@ -13,6 +13,7 @@ use crate::model::container::{
     ContainerSpec, DnsConfig, Healthcheck, Mount, Privileges, Seccomp, Ulimit,
 };
 use crate::model::network::Network;
+use crate::model::node::GenericResource;
 use crate::model::service::{PortConfig, PublishMode};
 use crate::model::task::Task;
 use crate::model::{Driver, Labels};
@@ -145,7 +146,7 @@ pub fn container_plan(
         image: spec.image.clone(),
         entrypoint: spec.command.clone(),
         cmd: spec.args.clone(),
-        env: expand_env(&spec.env, &context).map_err(InvalidTask)?,
+        env: environment(task, spec, &context)?,
         hostname: expand_hostname(&spec.hostname, &context).map_err(InvalidTask)?,
         stop_timeout_seconds: spec
             .stop_grace_period
@@ -197,6 +198,26 @@ fn labels(task: &Task, spec: &ContainerSpec, node: &NodeContext) -> Labels {
     ];
     labels.extend(own.map(|(key, value)| (key.to_owned(), value)));
     labels
+}
+
+/// Collects the variables: those of the spec, then those that name what the task got of generic resources.
+fn environment(
+    task: &Task,
+    spec: &ContainerSpec,
+    context: &Context,
+) -> Result<Vec<String>, InvalidTask> {
+    let mut env = expand_env(&spec.env, context).map_err(InvalidTask)?;
+    let mut claims: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for resource in &task.generic_resources {
+        let (kind, value) = match resource {
+            GenericResource::Discrete { kind, value } => (kind, value.to_string()),
+            GenericResource::Named { kind, value } => (kind, value.clone()),
+        };
+        claims.entry(kind.to_uppercase()).or_default().push(value);
+    }
+    let claims = claims.iter();
+    env.extend(claims.map(|(kind, values)| format!("DOCKER_RESOURCE_{kind}={}", values.join(","))));
+    Ok(env)
 }
 
 /// Turns `IP name [alias]` into `name:IP`.

@@ -32,10 +32,15 @@ fn check(mount: &Mount) -> Result<(), InvalidTask> {
         MountKind::NamedPipe if source.is_empty() => {
             "invalid npipe source, source must not be empty".to_owned()
         }
-        MountKind::Cluster => "cluster volumes are not supported".to_owned(),
-        MountKind::Bind | MountKind::Volume | MountKind::Tmpfs | MountKind::NamedPipe => {
-            return Ok(());
+        MountKind::Image if source.is_empty() => {
+            "invalid image mount source, source must not be empty".to_owned()
         }
+        MountKind::Cluster => "cluster volumes are not supported".to_owned(),
+        MountKind::Bind
+        | MountKind::Volume
+        | MountKind::Tmpfs
+        | MountKind::NamedPipe
+        | MountKind::Image => return Ok(()),
     };
     Err(InvalidTask(problem))
 }

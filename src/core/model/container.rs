@@ -145,6 +145,8 @@ pub struct Mount {
     pub volume: Option<VolumeOptions>,
     /// Options of tmpfs.
     pub tmpfs: Option<TmpfsOptions>,
+    /// Options of images.
+    pub image: Option<ImageOptions>,
 }
 
 /// What a mount mounts.
@@ -161,6 +163,8 @@ pub enum MountKind {
     NamedPipe,
     /// A cluster volume.
     Cluster,
+    /// The files of an image.
+    Image,
 }
 
 /// Options of bind mounts.
@@ -203,6 +207,14 @@ pub struct TmpfsOptions {
     pub mode: u32,
     /// Further options, `[name]` or `[name, value]`.
     pub options: Vec<Vec<String>>,
+}
+
+/// Options of mounted images.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageOptions {
+    /// Path inside the image.
+    pub subpath: String,
 }
 
 /// A health check; zero durations mean the engine's defaults.

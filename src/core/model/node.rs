@@ -79,6 +79,8 @@ pub struct NodeDescription {
     pub generic_resources: Vec<GenericResource>,
     /// Version of the engine.
     pub engine_version: String,
+    /// Newest API version that skep and the engine both speak, major and minor; absent if it was not told.
+    pub engine_api: Option<(u32, u32)>,
     /// Labels of the engine.
     pub engine_labels: Labels,
     /// Plugins as (type, name), sorted.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use super::draft::Draft;
 use super::scheduler::constraint::Constraints;
 use super::slots::{is_invalid, is_wanted, may_run, slots_of};
@@ -40,17 +42,42 @@ pub(super) const fn goal(mode: ServiceMode) -> TaskState {
     if mode.is_job() { TaskState::Complete } else { TaskState::Running }
 }
 
+/// Why a task that ended gets no successor; reads on from "not replaced: ".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum Refusal {
+    #[error("it completed, and the restart condition is on-failure")]
+    Completed,
+    #[error("it completed, as a job's task should")]
+    JobDone,
+    #[error("the restart condition is none")]
+    Never,
+    #[error("the restart policy's {0} attempts are used up")]
+    AttemptsUsedUp(u64),
+}
+
 /// Tells whether the policy of a task replaces it after an end such as its own.
 pub(super) fn should_restart(service: &Service, task: &Task) -> bool {
+    refusal(service, task).is_none()
+}
+
+/// Tells why the policy of a task does not replace it after an end such as its own, if it does not.
+pub(super) fn refusal(service: &Service, task: &Task) -> Option<Refusal> {
     let default = RestartPolicy::default();
     let policy = task.spec.restart.as_ref().unwrap_or(&default);
     let completed = task.status.state == TaskState::Complete;
-    let condition = match policy.condition {
-        RestartCondition::Any => !(service.spec.mode.is_job() && completed),
-        RestartCondition::OnFailure => !completed,
-        RestartCondition::None => false,
-    };
-    condition && !attempts_used_up(service, task, policy)
+    match policy.condition {
+        RestartCondition::Any | RestartCondition::OnFailure
+            if completed && service.spec.mode.is_job() =>
+        {
+            Some(Refusal::JobDone)
+        }
+        RestartCondition::OnFailure if completed => Some(Refusal::Completed),
+        RestartCondition::None => Some(Refusal::Never),
+        RestartCondition::Any | RestartCondition::OnFailure => {
+            let used_up = attempts_used_up(service, task, policy);
+            used_up.then_some(Refusal::AttemptsUsedUp(policy.max_attempts))
+        }
+    }
 }
 
 fn attempts_used_up(service: &Service, task: &Task, policy: &RestartPolicy) -> bool {

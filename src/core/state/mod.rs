@@ -9,7 +9,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -154,6 +154,12 @@ impl State {
             .range((node.clone(), TaskId::default())..)
             .take_while(move |(owner, _)| owner == node)
             .filter_map(|(_, task)| self.tasks.get(task))
+    }
+
+    /// Counts the addresses of a network that tasks, services and nodes hold.
+    pub fn addresses_in_use(&self, network: &NetworkId) -> usize {
+        let first = (network.clone(), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.addresses.range(first..).take_while(|(held, _)| held == network).count()
     }
 
     /// Tells whether an address of a network is in use by a task, a service or a node.

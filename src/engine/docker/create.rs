@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
     HostConfigIsolationEnum, HostConfigLogConfig, Mount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig, NetworkConnectRequest, NetworkingConfig, PortBinding,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    MountBindOptionsPropagationEnum, MountImageOptions, MountTmpfsOptions, MountType,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkConnectRequest, NetworkingConfig,
+    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
 use skep_core::agent::container::{FileMount, TASK_ID_LABEL};
@@ -247,6 +247,7 @@ fn mount(mount: &container::Mount) -> Mount {
         MountKind::Tmpfs => MountType::TMPFS,
         MountKind::NamedPipe => MountType::NPIPE,
         MountKind::Cluster => MountType::CLUSTER,
+        MountKind::Image => MountType::IMAGE,
     };
     Mount {
         typ: Some(typ),
@@ -255,6 +256,10 @@ fn mount(mount: &container::Mount) -> Mount {
         read_only: Some(mount.read_only),
         bind_options: mount.bind.as_ref().map(bind_options),
         volume_options: mount.volume.as_ref().map(volume_options),
+        image_options: mount
+            .image
+            .as_ref()
+            .map(|options| MountImageOptions { subpath: text(&options.subpath) }),
         tmpfs_options: mount.tmpfs.as_ref().map(|options| MountTmpfsOptions {
             size_bytes: (options.size_bytes != 0).then_some(options.size_bytes),
             mode: (options.mode != 0).then(|| i64::from(options.mode)),

@@ -65,6 +65,16 @@ fn names_labels_and_settings() {
 }
 
 #[test]
+fn claims_of_generic_resources_are_variables() {
+    let mut task = task(ContainerSpec { env: vec!["A=b".into()], ..ContainerSpec::default() });
+    let named = |value: &str| GenericResource::Named { kind: "gpu".into(), value: value.into() };
+    let discrete = GenericResource::Discrete { kind: "ssd".into(), value: 3 };
+    task.generic_resources = vec![named("u1"), discrete, named("u2")];
+    let plan = plan(&task).expect("a valid task");
+    assert_eq!(plan.env, ["A=b", "DOCKER_RESOURCE_GPU=u1,u2", "DOCKER_RESOURCE_SSD=3"]);
+}
+
+#[test]
 fn limits_and_swap() {
     let mut task = task(ContainerSpec::default());
     let limits = Resources { nano_cpus: 5, memory_bytes: 100, pids: 7, ..Resources::default() };

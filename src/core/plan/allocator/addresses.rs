@@ -42,6 +42,18 @@ pub(super) fn this_one(draft: &Draft, network: &NetworkId, addr: IpAddr) -> Opti
     subnets.find(usable).map(|subnet| (addr, subnet.prefix()))
 }
 
+/// Says that a network has no address left, with its figures.
+pub(super) fn shortage(draft: &Draft, network: &NetworkId) -> String {
+    let Some(found) = draft.state.networks().get(network) else {
+        return "a network is gone".to_owned();
+    };
+    let configs = found.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
+    let subnets: Vec<&str> = configs.map(|config| config.subnet.as_str()).collect();
+    let name = &found.spec.annotations.name;
+    let held = draft.state.addresses_in_use(network);
+    format!("no address is left on network {name} ({}, {held} in use)", subnets.join(" and "))
+}
+
 /// Notes that an address was given out.
 pub(super) fn took(draft: &mut Draft, network: &NetworkId, addr: IpAddr) {
     draft.cursors.insert(network.clone(), addr);

@@ -13,7 +13,8 @@ use crate::plan::slots::is_on_node;
 pub(in crate::plan) fn plan(draft: &mut Draft) {
     for (network, node) in missing(draft) {
         let Some((addr, _)) = addresses::next_free(draft, &network) else {
-            draft.explain(None, None, format!("no address is left on network {network}"));
+            let why = addresses::shortage(draft, &network);
+            draft.explain(None, None, why);
             continue;
         };
         draft.push(Change::PatchNetwork(Box::new(NetworkPatch {

@@ -81,7 +81,7 @@ fn allocate(draft: &mut Draft, service: &Service) -> Result<(), String> {
             continue;
         }
         let (addr, prefix) = addresses::next_free(draft, &network)
-            .ok_or_else(|| format!("no address is left on network {network}"))?;
+            .ok_or_else(|| addresses::shortage(draft, &network))?;
         new.push((network.clone(), addr));
         virtual_ips.push(VirtualIp { network, addr, prefix });
     }

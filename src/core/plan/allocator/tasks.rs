@@ -9,6 +9,7 @@ use crate::id::NetworkId;
 use crate::model::network::Network;
 use crate::model::service::{Endpoint, Service};
 use crate::model::task::{Task, TaskNetwork, TaskState};
+use crate::plan::Reason;
 use crate::plan::draft::Draft;
 use crate::plan::slots::is_wanted;
 
@@ -19,9 +20,19 @@ pub(super) fn plan(draft: &mut Draft) {
     new.sort_by_key(|task| (task.service.clone(), task.slot.clone(), task.id.clone()));
     for task in new {
         if let Err(why) = allocate(draft, &task) {
-            draft.explain(task.service.as_ref(), Some(&task.id), why);
+            leave_new(draft, &task, why);
         }
     }
+}
+
+/// Notes what a task waits for where users look for it.
+fn leave_new(draft: &mut Draft, task: &Arc<Task>, why: String) {
+    if task.status.error != why {
+        let message = task.status.message.clone();
+        let status = draft.status(task, TaskState::New, &message, &why);
+        draft.set_status(task, status);
+    }
+    draft.explain(task.service.as_ref(), Some(&task.id), why);
 }
 
 fn allocate(draft: &mut Draft, task: &Task) -> Result<(), String> {
@@ -56,7 +67,13 @@ fn allocate(draft: &mut Draft, task: &Task) -> Result<(), String> {
 
 fn endpoint_of(draft: &Draft, service: &Service) -> Result<Endpoint, String> {
     let endpoint = service.endpoint.clone().filter(|_| is_up_to_date(&draft.state, service));
-    endpoint.ok_or_else(|| "the service has no addresses or ports yet".to_owned())
+    endpoint.ok_or_else(|| {
+        let own = |reason: &&Reason| {
+            reason.service.as_ref() == Some(&service.id) && reason.task.is_none()
+        };
+        let why = draft.reasons().iter().find(own).map(|reason| reason.text.clone());
+        why.unwrap_or_else(|| "the service has no addresses or ports yet".to_owned())
+    })
 }
 
 /// Returns the networks that a task joins, each once, the routing mesh first.
@@ -88,7 +105,7 @@ fn attach(draft: &Draft, task: &Task, network: Arc<Network>) -> Result<TaskNetwo
             Some(asked) => addresses::this_one(draft, &network.id, *asked)
                 .ok_or_else(|| format!("{asked} is not free on network {name}"))?,
             None => addresses::next_free(draft, &network.id)
-                .ok_or_else(|| format!("no address is left on network {name}"))?,
+                .ok_or_else(|| addresses::shortage(draft, &network.id))?,
         });
     }
     let aliases = attachment.map(|attachment| attachment.aliases.clone()).unwrap_or_default();

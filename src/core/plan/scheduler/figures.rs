@@ -1,7 +1,7 @@
 //! The figures behind the checks: what a task wants against what a node has. Judges nothing.
 
 use super::filter::{Wanted, missing_plugins};
-use super::{Candidate, host_ports};
+use super::{Candidate, engine, host_ports};
 use crate::model::node::{Availability, NodeState};
 use crate::model::service::PortProtocol;
 use crate::plan::slots::is_on_node;
@@ -41,6 +41,17 @@ pub(super) fn platform(_: &State, wanted: &Wanted, node: &Candidate) -> String {
     let asked = if asked.is_empty() { "any".to_owned() } else { asked.join(" or ") };
     let description = &node.node.description;
     format!("{asked} wanted, the node is {}/{}", description.os, description.architecture)
+}
+
+pub(super) fn engine(_: &State, wanted: &Wanted, node: &Candidate) -> String {
+    let api = match node.node.description.engine_api {
+        Some((major, minor)) => format!("the engine has API {major}.{minor}"),
+        None => "the engine does not tell its API version".to_owned(),
+    };
+    match wanted.engine.as_slice() {
+        [] => format!("any will do; {api}"),
+        needs => format!("{}; {api}", engine::list(needs)),
+    }
 }
 
 /// Names the task that holds each port.

@@ -1,6 +1,7 @@
 //! Named checks that a node must pass to get a task, each with its explanation (contract behaviour.md section 6).
 
 use super::constraint::Constraints;
+use super::engine::{self, Api, Need};
 use super::{Candidate, figures, host_ports};
 use crate::model::container::MountKind;
 use crate::model::node::{Availability, NodeState};
@@ -13,11 +14,13 @@ use crate::state::State;
 pub(super) struct Wanted<'a> {
     pub(super) task: &'a Task,
     pub(super) constraints: Constraints,
+    /// What only newer engines can do for it.
+    pub(super) engine: Vec<Need>,
 }
 
 impl<'a> Wanted<'a> {
     pub(super) fn new(task: &'a Task) -> Self {
-        Self { task, constraints: Constraints::of(&task.spec) }
+        Self { task, constraints: Constraints::of(&task.spec), engine: engine::needs(task) }
     }
 }
 
@@ -29,8 +32,11 @@ struct Filter {
     figures: fn(&State, &Wanted, &Candidate) -> String,
 }
 
+/// The check whose explanation names more than numbers.
+const ENGINE: &str = "engine";
+
 /// The checks in the order they are made; the first that fails counts.
-const FILTERS: [Filter; 7] = [
+const FILTERS: [Filter; 8] = [
     Filter {
         name: "available",
         passes: is_ready,
@@ -65,6 +71,12 @@ const FILTERS: [Filter; 7] = [
         figures: figures::platform,
     },
     Filter {
+        name: ENGINE,
+        passes: |wanted, node| lacking(wanted, node).is_empty(),
+        explain: |nodes| format!("engine too old on {}", count(nodes)),
+        figures: figures::engine,
+    },
+    Filter {
         name: "host ports",
         passes: |wanted, node| host_ports(wanted.task).all(|port| !node.host_ports.contains(&port)),
         explain: |nodes| format!("host-mode port already in use on {}", count(nodes)),
@@ -95,27 +107,51 @@ fn count(nodes: usize) -> String {
 
 /// How many nodes failed each check.
 #[derive(Default)]
-pub(super) struct Failures([usize; FILTERS.len()]);
+pub(super) struct Failures {
+    nodes: [usize; FILTERS.len()],
+    /// The oldest engine of those that are too old.
+    oldest: Option<Api>,
+}
 
 impl Failures {
     /// Runs the checks on one node and counts the first that fails.
     pub(super) fn check(&mut self, wanted: &Wanted, node: &Candidate) -> bool {
         let failed = FILTERS.iter().position(|filter| !(filter.passes)(wanted, node));
         if let Some(failed) = failed {
-            self.0[failed] += 1;
+            self.nodes[failed] += 1;
+            if FILTERS[failed].name == ENGINE {
+                let api = node.node.description.engine_api;
+                self.oldest = self.oldest.map_or(api, |oldest| api.map(|api| api.min(oldest)));
+            }
         }
         failed.is_none()
     }
 
     /// Explains the failures, the most frequent first; empty if there were no nodes.
-    pub(super) fn explain(&self) -> String {
+    pub(super) fn explain(&self, wanted: &Wanted) -> String {
         let mut failed: Vec<(usize, &Filter)> =
-            self.0.iter().copied().zip(&FILTERS).filter(|(nodes, _)| *nodes > 0).collect();
+            self.nodes.iter().copied().zip(&FILTERS).filter(|(nodes, _)| *nodes > 0).collect();
         failed.sort_by_key(|(nodes, _)| std::cmp::Reverse(*nodes));
         let texts: Vec<String> =
-            failed.into_iter().map(|(nodes, filter)| (filter.explain)(nodes)).collect();
+            failed.into_iter().map(|(nodes, filter)| self.text(wanted, nodes, filter)).collect();
         texts.join("; ")
     }
+
+    fn text(&self, wanted: &Wanted, nodes: usize, filter: &Filter) -> String {
+        let text = (filter.explain)(nodes);
+        match self.oldest.filter(|_| filter.name == ENGINE) {
+            Some(oldest) => {
+                let lacking = engine::list(engine::lacking(&wanted.engine, Some(oldest)));
+                format!("{text}: {lacking}, it has {}.{}", oldest.0, oldest.1)
+            }
+            None => text,
+        }
+    }
+}
+
+/// Returns what a node's engine is too old for.
+pub(super) fn lacking<'a>(wanted: &'a Wanted, node: &Candidate) -> Vec<&'a Need> {
+    engine::lacking(&wanted.engine, node.node.description.engine_api)
 }
 
 /// A container that a user made is on its node already, whatever that node is available for.

@@ -1,6 +1,7 @@
 //! Gives pending tasks a node: filters, then spread. Gives no addresses.
 
 pub mod constraint;
+mod engine;
 mod figures;
 mod filter;
 pub(super) mod resources;
@@ -144,7 +145,7 @@ fn assign(draft: &mut Draft, nodes: &mut [Candidate], task: &Arc<Task>) {
     match spread::best(task, nodes, fitting) {
         Some(place) => bind(draft, &mut nodes[place], task, ASSIGNED),
         None => {
-            let error = match failures.explain() {
+            let error = match failures.explain(&wanted) {
                 text if text.is_empty() => NO_NODE.to_owned(),
                 text => format!("{NO_NODE} ({text})"),
             };
@@ -157,11 +158,12 @@ fn confirm(draft: &mut Draft, nodes: &mut [Candidate], task: &Arc<Task>, id: &No
     let Some(node) = nodes.iter_mut().find(|node| node.node.id == *id) else {
         return leave_pending(draft, task, NO_NODE.to_owned());
     };
+    let wanted = Wanted::new(task);
     let mut failures = Failures::default();
-    if failures.check(&Wanted::new(task), node) {
+    if failures.check(&wanted, node) {
         bind(draft, node, task, CONFIRMED);
     } else {
-        leave_pending(draft, task, failures.explain());
+        leave_pending(draft, task, failures.explain(&wanted));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Addresses and ports: who gets which, what is never given twice.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{World, ingress_id, network_id, node_id};
@@ -9,7 +10,7 @@ use crate::model::network::{IpamConfig, IpamOptions, NetworkSpec};
 use crate::model::service::{
     EndpointSpec, NetworkAttachment, PortConfig, ResolutionMode, ServiceMode, ServiceSpec, TaskSpec,
 };
-use crate::model::task::TaskState;
+use crate::model::task::{Task, TaskState};
 use crate::model::{Annotations, Driver};
 
 const ONE: ServiceMode = ServiceMode::Replicated { replicas: 1 };
@@ -146,7 +147,9 @@ fn a_full_subnet_leaves_tasks_new_and_says_so() {
     let new = world.state.tasks().values().filter(|it| it.status.state == TaskState::New).count();
     // Six usable: gateway, service and four tasks; the node comes too late.
     assert_eq!(new, 5, "{}", world.show());
-    let text = "no address is left on network net1";
+    let text = "no address is left on network net1 (10.9.0.0/29, 5 in use)";
+    let told = |task: &&Arc<Task>| task.status.error == text;
+    assert_eq!(world.state.tasks().values().filter(told).count(), 5, "{}", world.show());
     assert_eq!(plan.reasons.iter().filter(|reason| reason.text == text).count(), 5);
 }
 

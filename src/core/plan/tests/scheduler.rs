@@ -1,14 +1,16 @@
 //! Placement: filters with their explanations, spread.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::world::{World, node_id};
 use crate::command::Command;
 use crate::model::Driver;
+use crate::model::container::{ContainerSpec, Healthcheck, Mount, MountKind};
 use crate::model::node::{Availability, GenericResource, NodeState, Resources};
 use crate::model::service::{
-    EndpointSpec, Placement, Platform, PortConfig, PublishMode, ResourceRequirements, ServiceMode,
-    ServiceSpec, TaskSpec,
+    EndpointSpec, Placement, Platform, PortConfig, PublishMode, ResourceRequirements, Runtime,
+    ServiceMode, ServiceSpec, TaskSpec,
 };
 use crate::model::task::TaskState;
 
@@ -94,6 +96,40 @@ fn each_filter_has_its_text() {
         },
         "insufficient resources on 1 node",
     );
+}
+
+#[test]
+fn an_engine_too_old_for_a_field_gets_no_such_task() {
+    let error = |api| {
+        let mut world = World::new(1);
+        let mut description = super::world::node(1).description;
+        description.engine_api = api;
+        let (id, description) = (node_id(1), Some(Box::new(description)));
+        world.run(Command::ReportNode { id, description, status: None, manager: None });
+        error_of(&mut world, |_, task| {
+            let spec = ContainerSpec {
+                image: "i".to_owned(),
+                healthcheck: Some(Healthcheck {
+                    start_interval: Duration::from_secs(1),
+                    ..Healthcheck::default()
+                }),
+                mounts: vec![Mount { kind: MountKind::Image, ..Mount::default() }],
+                ..ContainerSpec::default()
+            };
+            task.runtime = Runtime::Container(Box::new(spec));
+        })
+    };
+    assert_eq!(
+        error(Some((1, 41))),
+        "no suitable node (engine too old on 1 node: StartInterval of the health check needs API \
+         1.44, an image mount needs API 1.48, it has 1.41)"
+    );
+    assert_eq!(
+        error(Some((1, 47))),
+        "no suitable node (engine too old on 1 node: an image mount needs API 1.48, it has 1.47)"
+    );
+    assert_eq!(error(Some((1, 48))), "");
+    assert_eq!(error(None), "");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::model::service::Service;
 use crate::model::task::{Hold, Task, TaskState};
 use crate::plan::draft::Draft;
 use crate::plan::is_dirty;
-use crate::plan::restart::should_restart;
+use crate::plan::restart::refusal;
 use crate::plan::slots::{is_wanted, may_run, newest, slots_of};
 
 pub(super) fn explain(draft: &Draft, task: &Task) -> TaskWhy {
@@ -52,9 +52,18 @@ fn now(draft: &Draft, task: &Task) -> Fact {
         TaskState::New => format!("waits for addresses and ports, for {age}"),
         TaskState::Pending => format!("waits for a node, for {age}"),
         TaskState::Assigned => format!("waits for its node to take it, for {age}"),
-        TaskState::Accepted | TaskState::Preparing | TaskState::Ready | TaskState::Starting => {
-            format!("{} for {age}: {message}", task.status.state.as_str())
+        TaskState::Accepted => format!("taken by its node, for {age}"),
+        TaskState::Preparing => format!(
+            "preparing for {age}: its node pulls the image and makes networks, files and the container"
+        ),
+        TaskState::Ready if task.desired <= TaskState::Ready => {
+            format!("ready for {age}: its container is made and waits for its turn to start")
         }
+        TaskState::Ready => format!("ready for {age}: its container is made"),
+        TaskState::Starting if has_health_check(task) => format!(
+            "starting for {age}: it counts as running once its health check passes for the first time"
+        ),
+        TaskState::Starting => format!("starting for {age}: its container starts"),
         TaskState::Running => format!("runs, for {age}"),
         TaskState::Complete | TaskState::Shutdown | TaskState::Failed | TaskState::Rejected => {
             let code = task.status.container.as_ref().map(|container| container.exit_code);
@@ -63,6 +72,12 @@ fn now(draft: &Draft, task: &Task) -> Fact {
         }
         TaskState::Remove | TaskState::Orphaned => format!("lost with its node {age} ago"),
     })
+}
+
+/// A check of the image is not known here.
+fn has_health_check(task: &Task) -> bool {
+    let check = task.spec.container().and_then(|spec| spec.healthcheck.as_ref());
+    check.is_some_and(|check| check.test.first().is_some_and(|word| word != "NONE"))
 }
 
 fn held(draft: &Draft, hold: &Hold) -> Vec<Fact> {
@@ -99,10 +114,10 @@ fn around(draft: &Draft, service: &Service, task: &Task) -> Vec<Fact> {
         facts.push(Fact::new(match newest(&others).filter(|other| is_wanted(other)) {
             Some(successor) => format!("replaced by task {}", successor.name()),
             None if !task.status.state.is_terminal() => "was told to stop".to_owned(),
-            None if !should_restart(service, task) => {
-                "not replaced: the restart policy says so, or its attempts are used up".to_owned()
-            }
-            None => "not replaced: nothing is wanted in its slot".to_owned(),
+            None => match refusal(service, task) {
+                Some(refusal) => format!("not replaced: {refusal}"),
+                None => "not replaced: nothing is wanted in its slot".to_owned(),
+            },
         }));
         return facts;
     }
