@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
-use skep_core::agent::{Found, NodeContext, recover};
+use skep_core::agent::{Found, NodeContext, Sight, compare, needed_networks, recover, stale_files};
 use skep_core::assign::Assigned;
 use skep_core::id::{NetworkId, NodeId, TaskId};
 use skep_core::model::task::Task;
@@ -230,7 +230,7 @@ impl Agent {
             debug!(task.id = %id, "task assigned");
             let input = Input { task: Some(task.clone()), assigned: current.clone(), wakes: 0 };
             let (sender, receiver) = watch::channel(input);
-            let seen = Arc::new(Seen::default());
+            let seen = Arc::new(Seen::new(Sight::Nothing));
             let worker = Worker::new(
                 self.shared.clone(),
                 receiver,
@@ -268,22 +268,14 @@ impl Agent {
 
     /// Wakes workers that saw something else last, and removes containers of tasks that are nobody's.
     fn compare(&mut self, found: &[Found]) {
-        let recovery = recover(&self.current, found);
-        let running: BTreeMap<&str, bool> =
-            found.iter().map(|found| (found.container.as_str(), found.running)).collect();
-        for (id, worker) in &self.workers {
-            let container = recovery.adopt.get(id);
-            let now = container.and_then(|id| running.get(id.as_str()).copied());
-            if worker.seen.differs(now) {
-                worker.input.send_modify(|input| input.wakes += 1);
-            }
+        let sights: BTreeMap<TaskId, Sight> =
+            self.workers.iter().map(|(id, worker)| (id.clone(), *worker.seen.lock())).collect();
+        let comparison = compare(&self.current, &sights, found);
+        for task in &comparison.look {
+            self.wake(Some(task));
         }
-        for leftover in recovery.discard {
-            let busy = leftover.task.as_ref().is_some_and(|task| {
-                // Its worker is removing it; only a second container of a task is none of the worker's.
-                self.workers.contains_key(task) && !self.current.tasks.contains_key(task)
-            });
-            if !busy && self.discarding.insert(leftover.container.clone()) {
+        for leftover in comparison.discard {
+            if self.discarding.insert(leftover.container.clone()) {
                 info!(container.id = %leftover.container, "removing a container of no task");
                 self.discards.spawn(discard(self.shared.clone(), leftover, self.current.clone()));
             }
@@ -291,21 +283,15 @@ impl Agent {
     }
 
     fn remove_stale_files(&self, found: &[Found]) {
-        let held: BTreeSet<&TaskId> =
-            found.iter().filter_map(|found| found.task.as_ref()).collect();
-        for task in self.shared.files.list().unwrap_or_default() {
-            if !held.contains(&task) && !self.current.tasks.contains_key(&task) {
-                self.shared.remove_files(&task);
-            }
+        let files = self.shared.files.list().unwrap_or_default();
+        for task in stale_files(&self.current, found, files) {
+            self.shared.remove_files(&task);
         }
     }
 
     /// Removes networks that no task needs. Runs between changes of the assignment, so no new task can need them yet.
     async fn collect_networks(&mut self, always: bool) {
-        let live = self.current.tasks.values().filter(|task| !task.status.state.is_terminal());
-        let needed: BTreeSet<NetworkId> = live
-            .flat_map(|task| task.networks.iter().map(|held| held.network.id.clone()))
-            .collect();
+        let needed = needed_networks(&self.current);
         if !always && needed.is_superset(&self.needed) {
             self.needed = needed;
             return;

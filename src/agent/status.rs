@@ -1,10 +1,10 @@
-//! The report queue: keeps the newest status of each task and hands batches over until they are accepted.
+//! Hands the newest status of each task over, in batches, until it is accepted.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use skep_core::agent::ReportQueue;
 use skep_core::id::TaskId;
 use skep_core::model::task::TaskStatus;
 use tokio::sync::Notify;
@@ -12,9 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::clock;
-
-/// Most statuses handed over at once.
-const BATCH_MAX: usize = 200;
 
 /// Waits between two tries, doubling from the first to the second.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -34,40 +31,22 @@ pub struct ReportError(pub String);
 /// Statuses that are not reported yet.
 #[derive(Default)]
 pub(super) struct Reports {
-    waiting: Mutex<BTreeMap<TaskId, TaskStatus>>,
+    waiting: Mutex<ReportQueue>,
     changed: Notify,
 }
 
 impl Reports {
     /// Adds a status in place of any earlier one of the task.
     pub(super) fn put(&self, task: TaskId, status: TaskStatus) {
-        self.waiting.lock().insert(task, status);
+        self.waiting.lock().put(task, status);
         self.changed.notify_one();
-    }
-
-    fn take(&self) -> Vec<(TaskId, TaskStatus)> {
-        let mut waiting = self.waiting.lock();
-        let mut batch = Vec::new();
-        while batch.len() < BATCH_MAX {
-            let Some(first) = waiting.pop_first() else { break };
-            batch.push(first);
-        }
-        batch
-    }
-
-    /// Puts a batch back, except where something newer came.
-    fn put_back(&self, batch: Vec<(TaskId, TaskStatus)>) {
-        let mut waiting = self.waiting.lock();
-        for (task, status) in batch {
-            waiting.entry(task).or_insert(status);
-        }
     }
 
     /// Hands statuses over until shut down.
     pub(super) async fn run(&self, sink: &dyn ReportSink, shutdown: &CancellationToken) {
         let mut wait = RETRY.0;
         while !shutdown.is_cancelled() {
-            let batch = self.take();
+            let batch = self.waiting.lock().take();
             if batch.is_empty() {
                 tokio::select! {
                     () = self.changed.notified() => {}
@@ -81,7 +60,7 @@ impl Reports {
             };
             if let Err(error) = sent {
                 debug!(%error, "statuses not accepted yet");
-                self.put_back(batch);
+                self.waiting.lock().put_back(batch);
                 tokio::select! {
                     () = clock::sleep(wait) => {}
                     () = shutdown.cancelled() => {}

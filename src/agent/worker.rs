@@ -1,12 +1,14 @@
 //! Carries out the steps of one task. Decides none of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use skep_core::agent::network::MISSING_ATTACHMENT;
 use skep_core::agent::step::{DESTROYED, Progress};
-use skep_core::agent::{Container, Observed, Step, step};
+use skep_core::agent::{
+    Container, Observed, Sight, Step, is_half_made, merge, step, step_dismissed,
+};
 use skep_core::assign::Assigned;
 use skep_core::id::TaskId;
 use skep_core::model::service::{PortConfig, PublishMode, Runtime};
@@ -56,33 +58,7 @@ impl Input {
 }
 
 /// What the worker saw last, for the comparison with a list of all containers.
-#[derive(Debug, Default)]
-pub(super) struct Seen(AtomicU8);
-
-impl Seen {
-    pub(super) const fn code(running: Option<bool>) -> u8 {
-        match running {
-            None => 1,
-            Some(false) => 2,
-            Some(true) => 3,
-        }
-    }
-
-    /// Tells whether a look at the engine would tell something new; not before the first one.
-    pub(super) fn differs(&self, running: Option<bool>) -> bool {
-        let held = self.0.load(Ordering::Relaxed);
-        held != 0 && held != Self::code(running)
-    }
-
-    fn set(&self, state: &Container) {
-        let running = match state {
-            Container::Absent => None,
-            Container::Created | Container::Exited { .. } => Some(false),
-            Container::Running { .. } => Some(true),
-        };
-        self.0.store(Self::code(running), Ordering::Relaxed);
-    }
-}
+pub(super) type Seen = Mutex<Sight>;
 
 /// The side of an act that tells what became of it: done, or to be tried again.
 type Act = Result<(), String>;
@@ -158,9 +134,8 @@ impl Worker {
                 }
                 continue;
             };
-            self.merge(task);
-            if std::mem::take(&mut first) && self.is_half_made() {
-                // It may lack networks, which are joined after it is made.
+            self.task = merge(task, std::mem::take(&mut self.task.status));
+            if std::mem::take(&mut first) && is_half_made(&self.task, &self.view.state) {
                 look = true;
                 first = self.drop_container().await.is_err();
                 continue;
@@ -276,22 +251,8 @@ impl Worker {
             }
             Err(error) => return Err(error.to_string()),
         }
-        self.seen.set(&self.view.state);
+        *self.seen.lock() = Sight::of(&self.view.state);
         Ok(())
-    }
-
-    /// Takes over the task as assigned, except for a status older than ours.
-    fn merge(&mut self, assigned: &Task) {
-        let ours = std::mem::take(&mut self.task.status);
-        self.task = assigned.clone();
-        if ours.state >= assigned.status.state {
-            self.task.status = ours;
-        }
-    }
-
-    /// Tells whether a container was found that an earlier agent had not finished making.
-    fn is_half_made(&self) -> bool {
-        self.view.state == Container::Created && self.task.status.state < TaskState::Ready
     }
 
     fn report(&mut self, progress: Progress) {
@@ -414,13 +375,18 @@ impl Worker {
         if self.attached().is_some() {
             return Ok(true);
         }
-        match self.view.state {
-            Container::Absent => {
+        match step_dismissed(&self.view.state) {
+            Step::Stop => self.stop().await?,
+            Step::Remove => self.drop_container().await?,
+            Step::Prepare
+            | Step::Start
+            | Step::AwaitHealthy
+            | Step::Report(_)
+            | Step::Wait
+            | Step::Done => {
                 self.shared.remove_files(&self.task.id);
                 return Ok(true);
             }
-            Container::Running { .. } => self.stop().await?,
-            Container::Created | Container::Exited { .. } => self.drop_container().await?,
         }
         Ok(self.shared.shutdown.is_cancelled())
     }
