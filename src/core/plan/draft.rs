@@ -144,6 +144,12 @@ impl Draft {
         self.push(Change::PatchService(Box::new(patch)));
     }
 
+    /// Tells whether a time has come that was set at `since`. A clock that was set back behind that would make it come
+    /// much too late, or never: it counts as come then.
+    pub(super) fn reached(&self, since: Timestamp, at: Timestamp) -> bool {
+        at <= self.now || self.now < since
+    }
+
     /// Asks for another look at a service at `at`, if that lies ahead.
     pub(super) fn wake(&mut self, service: Option<&ServiceId>, at: Timestamp) {
         if at > self.now {

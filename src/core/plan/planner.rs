@@ -19,6 +19,7 @@ pub struct Planner {
 #[derive(Debug)]
 struct Last {
     state: State,
+    at: Timestamp,
     /// What the last plan changed; to be looked at again, in case that was not carried out.
     changed: Touched,
     /// What was not done, and whom another one's change may help.
@@ -41,6 +42,7 @@ impl Planner {
         if let Some(mut last) = last {
             if touched.is_empty() {
                 last.state = state.clone();
+                last.at = now;
                 let (reasons, wake_at) = (last.reasons.clone(), earliest(&last.wakes));
                 self.last = Some(last);
                 return Plan { changes: Vec::new(), wake_at, reasons };
@@ -64,7 +66,7 @@ impl Planner {
         let changed = draft.changed().clone();
         let plan = Plan { wake_at: earliest(&wakes), ..draft.finish() };
         let reasons = plan.reasons.clone();
-        self.last = Some(Last { state: state.clone(), changed, reasons, wakes });
+        self.last = Some(Last { state: state.clone(), at: now, changed, reasons, wakes });
         plan
     }
 }
@@ -72,6 +74,10 @@ impl Planner {
 impl Last {
     /// Returns what a plan from `state` has to look at.
     fn touched(&self, state: &State, now: Timestamp) -> Touched {
+        if now < self.at {
+            // The clock was set back: no time to look again means anything now.
+            return Touched::Everything;
+        }
         let mut touched = Touched::between(&self.state, state);
         touched.join(&self.changed);
         for (service, at) in &self.wakes {

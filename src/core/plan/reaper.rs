@@ -48,7 +48,7 @@ fn forget(draft: &mut Draft, task: &Task) {
         return;
     }
     let visible_until = task.meta.updated_at.after(VISIBLE_MIN);
-    if never_ran || visible_until <= draft.now {
+    if never_ran || draft.reached(task.meta.updated_at, visible_until) {
         draft.push(Change::RemoveTask(task.id.clone()));
     } else {
         draft.wake(task.service.as_ref(), visible_until);

@@ -112,8 +112,11 @@ fn needs_replacement(draft: &mut Draft, task: &Task) -> bool {
         }
         // A replacement that ended before its time is replaced when its time has come, or a bad image would spin.
         let until = task.hold.as_ref().map_or(Timestamp::default(), |hold| hold.until);
+        if draft.reached(task.meta.created_at, until) {
+            return true;
+        }
         draft.wake(task.service.as_ref(), until);
-        return until <= draft.now;
+        return false;
     }
     // Tasks of global services belong to their node: its planner stops them.
     let node = task.node.as_ref();
@@ -214,13 +217,14 @@ fn release(draft: &mut Draft, task: &Arc<Task>) {
         return;
     }
     if let Some(hold) = &task.hold {
-        if hold.until > draft.now {
+        let since = task.meta.created_at;
+        if !draft.reached(since, hold.until) {
             draft.wake(task.service.as_ref(), hold.until);
             return;
         }
         let old = hold.after.as_ref().and_then(|id| draft.state.tasks().get(id));
         let blocked = old.is_some_and(|old| may_run(&draft.state, old));
-        if blocked && hold.give_up_at > draft.now {
+        if blocked && !draft.reached(since, hold.give_up_at) {
             draft.wake(task.service.as_ref(), hold.give_up_at);
             return;
         }

@@ -286,11 +286,14 @@ impl<'a> Run<'a> {
     fn busy(&self, draft: &mut Draft) -> u64 {
         let mut busy = 0;
         for (_, entry) in self.slots() {
-            let free_at = entry.running_at.map(|at| at.after(self.config.delay));
-            if let Some(at) = free_at {
-                draft.wake(Some(&self.service.id), at);
+            if let Some(since) = entry.running_at {
+                let free_at = since.after(self.config.delay);
+                if draft.reached(since, free_at) {
+                    continue;
+                }
+                draft.wake(Some(&self.service.id), free_at);
             }
-            busy += u64::from(free_at.is_none_or(|at| at > draft.now));
+            busy += 1;
         }
         busy
     }
@@ -360,8 +363,9 @@ impl<'a> Run<'a> {
             return;
         }
         let watch = if delay >= monitor { delay + Duration::from_secs(1) } else { monitor };
-        let done_at = progress.slots_done_at.get_or_insert(now).after(watch);
-        if done_at <= now {
+        let since = *progress.slots_done_at.get_or_insert(now);
+        let done_at = since.after(watch);
+        if draft.reached(since, done_at) {
             self.progress = None;
             self.status = completed(now, std::mem::take(&mut self.status));
         } else {

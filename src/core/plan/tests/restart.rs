@@ -35,6 +35,16 @@ fn a_dead_task_is_replaced_after_the_default_delay() {
 }
 
 #[test]
+fn a_replacement_does_not_wait_for_a_clock_that_was_set_back() {
+    let mut world = running(None);
+    world.report("web.1a", TaskState::Failed);
+    world.expect(&["web.1a -> shutdown", "web.1b new ready held"]);
+    world.report("web.1b", TaskState::Ready);
+    world.set_back(Duration::from_secs(3600));
+    world.expect(&["web.1b -> running"]);
+}
+
+#[test]
 fn conditions_decide_which_ends_count() {
     use RestartCondition::{Any, None as Never, OnFailure};
     for (condition, end, replaced) in [

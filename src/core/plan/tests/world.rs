@@ -292,6 +292,11 @@ impl World {
         self.now = self.now.after(time);
     }
 
+    /// Sets the clock back.
+    pub(super) fn set_back(&mut self, time: Duration) {
+        self.now = Timestamp(self.now.0 - i64::try_from(time.as_nanos()).unwrap_or(0));
+    }
+
     /// Lists all tasks with desired and actual state.
     pub(in crate::plan) fn show(&self) -> String {
         let mut lines: Vec<String> = self
