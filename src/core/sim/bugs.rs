@@ -10,21 +10,6 @@ use crate::model::service::ServiceSpec;
 use crate::model::task::{Task, TaskState};
 use crate::state::State;
 
-/// Makes a plan fill a slot twice.
-pub(super) fn repeat_first_task(changes: &mut Vec<Change>, seed: u64) {
-    let first = changes.iter().find_map(|change| match change {
-        Change::CreateTask(new) => Some(new.clone()),
-        Change::PatchTask(_)
-        | Change::RemoveTask(_)
-        | Change::PatchService(_)
-        | Change::PatchNetwork(_)
-        | Change::SetRole { .. } => None,
-    });
-    if let Some(first) = first {
-        changes.push(Change::CreateTask(NewTask { id: TaskId::from_seed(99, seed), ..first }));
-    }
-}
-
 /// Returns a state in which updates may take all slots at once.
 pub(super) fn without_update_limits(state: &State) -> State {
     let mut state = state.clone();
@@ -42,6 +27,70 @@ pub(super) fn without_update_limits(state: &State) -> State {
 }
 
 impl World {
+    /// Breaks something in a plan.
+    pub(super) fn spoil_plan(&self, changes: &mut Vec<Change>) {
+        match self.settings.bug {
+            Some(PlantedBug::SecondTaskInSlot) => repeat_first_task(changes, self.log.last_index()),
+            Some(PlantedBug::JobRunsAgain) => changes.extend(self.run_again()),
+            Some(PlantedBug::HistoryForgotten) => changes.extend(self.forget_one(changes)),
+            Some(
+                PlantedBug::StateGoesBack
+                | PlantedBug::TaskMoves
+                | PlantedBug::AddressTwice
+                | PlantedBug::ParallelismIgnored
+                | PlantedBug::WriteLost
+                | PlantedBug::ReplicaDiverges
+                | PlantedBug::NoAdoption
+                | PlantedBug::WakeUpIgnored
+                | PlantedBug::RefusalHidden
+                | PlantedBug::LeavesBehind
+                | PlantedBug::NeverCompares
+                | PlantedBug::SecretsEverywhere,
+            )
+            | None => {}
+        }
+    }
+
+    /// Fills a place of a job that is complete.
+    fn run_again(&self) -> Option<Change> {
+        let done = |task: &&Arc<Task>| {
+            let service = task.service.as_ref().and_then(|id| self.state.services().get(id));
+            let iteration = service.and_then(|service| service.job).map(|job| job.iteration);
+            task.status.state == TaskState::Complete
+                && iteration.is_some()
+                && iteration == task.job_iteration
+        };
+        let done = self.state.tasks().values().find(done)?;
+        Some(Change::CreateTask(NewTask {
+            id: TaskId::from_seed(98, self.log.last_index()),
+            service: done.service.clone()?,
+            slot: done.slot.clone(),
+            desired: TaskState::Complete,
+            hold: None,
+        }))
+    }
+
+    /// Forgets a task that ended and that nobody asked to forget.
+    fn forget_one(&self, changes: &[Change]) -> Option<Change> {
+        let touched = |id: &TaskId| {
+            changes.iter().any(|change| match change {
+                Change::PatchTask(patch) => patch.id == *id,
+                Change::RemoveTask(removed) => removed == id,
+                Change::CreateTask(_)
+                | Change::PatchService(_)
+                | Change::PatchNetwork(_)
+                | Change::SetRole { .. } => false,
+            })
+        };
+        let ended = |task: &&Arc<Task>| {
+            task.desired == TaskState::Shutdown
+                && task.status.state.is_terminal()
+                && !touched(&task.id)
+        };
+        let ended = self.state.tasks().values().find(ended)?;
+        Some(Change::RemoveTask(ended.id.clone()))
+    }
+
     /// Breaks something in the state, once.
     pub(super) fn spoil_state(&mut self) {
         if self.bug_done {
@@ -57,7 +106,13 @@ impl World {
                 | PlantedBug::WriteLost
                 | PlantedBug::ReplicaDiverges
                 | PlantedBug::NoAdoption
-                | PlantedBug::WakeUpIgnored,
+                | PlantedBug::WakeUpIgnored
+                | PlantedBug::RefusalHidden
+                | PlantedBug::LeavesBehind
+                | PlantedBug::NeverCompares
+                | PlantedBug::JobRunsAgain
+                | PlantedBug::HistoryForgotten
+                | PlantedBug::SecretsEverywhere,
             )
             | None => None,
         };
@@ -92,5 +147,20 @@ impl World {
         let mut task = Task::clone(second);
         task.networks.clone_from(&first.networks);
         Some(task)
+    }
+}
+
+/// Makes a plan fill a slot twice.
+fn repeat_first_task(changes: &mut Vec<Change>, seed: u64) {
+    let first = changes.iter().find_map(|change| match change {
+        Change::CreateTask(new) => Some(new.clone()),
+        Change::PatchTask(_)
+        | Change::RemoveTask(_)
+        | Change::PatchService(_)
+        | Change::PatchNetwork(_)
+        | Change::SetRole { .. } => None,
+    });
+    if let Some(first) = first {
+        changes.push(Change::CreateTask(NewTask { id: TaskId::from_seed(99, seed), ..first }));
     }
 }

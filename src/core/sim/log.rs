@@ -1,5 +1,6 @@
 //! The log: entries that are written for good, and entries that a crash may lose; and how replicas apply them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::command::{Command, Proposal};
@@ -12,21 +13,32 @@ pub(super) struct Log {
     /// Entries that no crash loses; the first has index 1.
     committed: Vec<Proposal>,
     /// Entries being written.
-    pending: Vec<Pending>,
+    pending: VecDeque<Pending>,
     /// Nodes that join with the first entry: there is no command for that yet.
     pub(super) members: Vec<Arc<Node>>,
+}
+
+/// Who waits for the outcome of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proposer {
+    User,
+    /// The leader's planner.
+    Planner,
+    /// The agent of the node at this place.
+    Agent(usize),
+    /// Nobody.
+    Nobody,
 }
 
 /// An entry being written.
 pub(super) struct Pending {
     pub(super) proposal: Proposal,
-    /// Whether a user waits for its outcome.
-    pub(super) by_user: bool,
+    pub(super) by: Proposer,
 }
 
 impl Log {
-    pub(super) fn propose(&mut self, proposal: Proposal, by_user: bool) {
-        self.pending.push(Pending { proposal, by_user });
+    pub(super) fn propose(&mut self, proposal: Proposal, by: Proposer) {
+        self.pending.push_back(Pending { proposal, by });
     }
 
     pub(super) fn has_pending(&self) -> bool {
@@ -39,18 +51,18 @@ impl Log {
 
     /// Writes the oldest entry for good and returns it with its index.
     pub(super) fn commit_one(&mut self) -> Option<(u64, Pending)> {
-        if self.pending.is_empty() {
-            return None;
-        }
-        let entry = self.pending.remove(0);
+        let entry = self.pending.pop_front()?;
         self.committed.push(entry.proposal.clone());
         Some((self.last_index(), entry))
     }
 
-    /// Loses what is not written, but for the first `kept` entries, which were written and never acknowledged.
-    pub(super) fn crash(&mut self, kept: usize) {
+    /// Loses what is not written, but for the first `kept` entries, which were written and never acknowledged. An entry
+    /// that was written in part is lost with those after it. Returns who waits in vain.
+    pub(super) fn crash(&mut self, kept: usize) -> Vec<Proposer> {
+        let waiting = self.pending.iter().map(|entry| entry.by).collect();
         let kept = kept.min(self.pending.len());
         self.committed.extend(self.pending.drain(..).take(kept).map(|entry| entry.proposal));
+        waiting
     }
 
     /// Loses the last entry although it was acknowledged; the cluster itself stays.

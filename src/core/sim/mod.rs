@@ -1,18 +1,22 @@
 //! Whole lifetimes of a cluster from one seed: the real state, planners and agent steps, a simulated engine, faults, users.
 //! First a phase with faults in which nothing may go wrong, then one without in which everything must come right.
 
-mod agent;
 mod bugs;
 mod engine;
 mod faults;
 mod invariants;
+mod leader;
 mod log;
+mod node;
 mod oracle;
 mod random;
+mod worker;
 mod workload;
 mod world;
 
 use crate::state::State;
+
+pub use faults::Faults;
 
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,8 @@ pub struct Settings {
     pub nodes: u64,
     /// Things that happen in the phase with faults.
     pub events: u64,
+    /// What may go wrong in that phase.
+    pub faults: Faults,
     /// A mistake to make on purpose, to see whether it is noticed.
     pub bug: Option<PlantedBug>,
     /// Encodes a state as a snapshot does.
@@ -50,11 +56,23 @@ pub enum PlantedBug {
     NoAdoption,
     /// Nobody looks again when a plan asks for it.
     WakeUpIgnored,
+    /// A write that found no room is acknowledged.
+    RefusalHidden,
+    /// Containers of tasks that are gone stay.
+    LeavesBehind,
+    /// An agent believes that no event is ever lost.
+    NeverCompares,
+    /// A job runs a place again that is complete.
+    JobRunsAgain,
+    /// A plan forgets tasks that belong to the history.
+    HistoryForgotten,
+    /// Every node gets every secret.
+    SecretsEverywhere,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::SecondTaskInSlot,
         Self::StateGoesBack,
         Self::TaskMoves,
@@ -64,6 +82,12 @@ impl PlantedBug {
         Self::ReplicaDiverges,
         Self::NoAdoption,
         Self::WakeUpIgnored,
+        Self::RefusalHidden,
+        Self::LeavesBehind,
+        Self::NeverCompares,
+        Self::JobRunsAgain,
+        Self::HistoryForgotten,
+        Self::SecretsEverywhere,
     ];
 
     /// Returns the name of the invariant that has to notice it.
@@ -74,10 +98,14 @@ impl PlantedBug {
             Self::TaskMoves => invariants::BOUND_ONCE,
             Self::AddressTwice => invariants::GIVEN_ONCE,
             Self::ParallelismIgnored => invariants::PARALLELISM,
-            Self::WriteLost => invariants::NO_LOST_WRITE,
+            Self::WriteLost | Self::RefusalHidden => invariants::NO_LOST_WRITE,
             Self::ReplicaDiverges => invariants::EQUAL_REPLICAS,
             Self::NoAdoption => invariants::NO_RESTART,
-            Self::WakeUpIgnored => invariants::CONVERGES,
+            Self::WakeUpIgnored | Self::NeverCompares => invariants::CONVERGES,
+            Self::LeavesBehind => invariants::NOTHING_LEFT,
+            Self::JobRunsAgain => invariants::JOBS_ONCE,
+            Self::HistoryForgotten => invariants::HISTORY_KEPT,
+            Self::SecretsEverywhere => invariants::SECRETS_NEEDED,
         }
     }
 }
@@ -112,6 +140,8 @@ pub struct Report {
     pub commands: u64,
     /// Containers found again by an agent that came back.
     pub adopted: u64,
+    /// Plans that the state had left behind when they were to be carried out.
+    pub stale_plans: u64,
 }
 
 /// Lives through one lifetime.

@@ -1,75 +1,126 @@
-//! A simulated agent: carries out the real steps on the simulated engine, and forgets everything when it crashes.
+//! A simulated node: its engine, and its agent, which forgets everything when it crashes. Decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Refusal, SimEngine};
+use super::PlantedBug;
+use super::engine::SimEngine;
+use super::faults::Faults;
 use super::random::Random;
-use crate::agent::{Container, Health, Observed, Step, recover, step};
-use crate::assign::{Assigned, assigned};
+use super::worker::{Outcome, Worker};
+use crate::agent::{Health, ReportQueue, Sight, compare, needed_networks, recover, stale_files};
+use crate::assign::Assigned;
 use crate::id::{NodeId, TaskId};
-use crate::model::task::{ContainerStatus, Task, TaskState, TaskStatus};
-use crate::state::State;
+use crate::model::task::TaskStatus;
 use crate::time::Timestamp;
 
-/// A node: its engine, and its agent while that lives.
+/// Time between two comparisons with the engine.
+const RESYNC: Duration = Duration::from_secs(5);
+
+/// A node: its host, and its agent while that lives.
 pub(super) struct SimNode {
-    pub(super) number: u64,
     pub(super) id: NodeId,
-    pub(super) engine: SimEngine,
+    pub(super) host: Host,
     /// Until when the agent is away.
     pub(super) away_until: Timestamp,
-    memory: Option<Memory>,
+    /// Until when managers and the node do not reach each other.
+    pub(super) cut_until: Timestamp,
+    /// When managers last heard of it.
+    pub(super) heard_at: Timestamp,
+    /// How far its clock is ahead of the true time, in nanoseconds.
+    pub(super) skew: i64,
+    agent: Agent,
+}
+
+/// What a node's workers work with.
+pub(super) struct Host {
+    pub(super) number: u64,
+    pub(super) engine: SimEngine,
+    pub(super) reports: ReportQueue,
 }
 
 /// What an agent knows until it crashes.
 #[derive(Default)]
-struct Memory {
-    containers: BTreeMap<TaskId, String>,
-    /// The newest status of each task, reported or not.
-    statuses: BTreeMap<TaskId, TaskStatus>,
-    failures: BTreeMap<TaskId, String>,
-    /// When an act under way is done.
-    busy_until: BTreeMap<TaskId, Timestamp>,
-    /// Containers to be stopped and removed.
+struct Agent {
+    /// What was last assigned; nothing is done before that is known.
+    assigned: Option<Arc<Assigned>>,
+    workers: BTreeMap<TaskId, Worker>,
+    /// The life of the engine it is connected to.
+    connected: Option<u64>,
+    resync_at: Timestamp,
+    /// Events on their way, and when they come.
+    events: Vec<(Timestamp, TaskId)>,
+    /// Containers that are nobody's.
     discarded: BTreeSet<String>,
-    /// What was last seen of each container; events that are lost leave it outdated.
-    seen: BTreeMap<TaskId, Container>,
+    /// Statuses handed over whose fate is not known yet.
+    sent: Option<Vec<(TaskId, TaskStatus)>>,
+    report_at: Timestamp,
 }
 
 /// What an agent needs to act.
 pub(super) struct Surroundings<'a> {
-    pub(super) state: &'a State,
+    /// What the managers want of the node, if it reaches them.
+    pub(super) assigned: Option<Arc<Assigned>>,
+    /// The true time, which timers go by.
     pub(super) now: Timestamp,
+    /// What the node's clock says.
+    pub(super) wall: Timestamp,
     pub(super) random: &'a mut Random,
-    /// Whether things go wrong.
-    pub(super) faults: bool,
-    /// Whether an agent that comes back adopts nothing, by mistake.
-    pub(super) no_adoption: bool,
+    pub(super) faults: Faults,
+    pub(super) bug: Option<PlantedBug>,
+}
+
+impl Surroundings<'_> {
+    /// Tells whether a kind of fault that may happen happens now.
+    pub(super) fn hits(&mut self, enabled: bool, chance: u64) -> bool {
+        enabled && self.random.percent(chance)
+    }
+}
+
+/// A container that was stopped, and what the agent knew of it.
+pub(super) struct Stopped {
+    pub(super) task: TaskId,
+    pub(super) health: Health,
+    /// Whether the task had ended before, as far as the agent knows: a user may start its container again.
+    pub(super) ended: bool,
+}
+
+impl Stopped {
+    /// Makes one of a container that no worker knows.
+    fn unknown(task: TaskId) -> Self {
+        Self { task, health: Health::Unchecked, ended: false }
+    }
 }
 
 /// What an agent did.
 #[derive(Default)]
 pub(super) struct Deeds {
     pub(super) acted: bool,
-    /// Statuses to report.
-    pub(super) statuses: Vec<(TaskId, TaskStatus)>,
-    /// Containers that were stopped.
-    pub(super) stopped: Vec<(TaskId, Health)>,
+    pub(super) crashed: bool,
+    pub(super) stopped: Vec<Stopped>,
     pub(super) adopted: u64,
     pub(super) started: u64,
 }
 
 impl SimNode {
-    pub(super) fn new(number: u64, id: NodeId) -> Self {
-        let (engine, away_until) = (SimEngine::default(), Timestamp::default());
-        Self { number, id, engine, away_until, memory: None }
+    pub(super) fn new(number: u64, id: NodeId, now: Timestamp) -> Self {
+        let engine = SimEngine::default();
+        Self {
+            id,
+            host: Host { number, engine, reports: ReportQueue::default() },
+            away_until: Timestamp::default(),
+            cut_until: Timestamp::default(),
+            heard_at: now,
+            skew: 0,
+            agent: Agent::default(),
+        }
     }
 
     /// Forgets all that the agent knew and had under way.
     pub(super) fn crash(&mut self, back_at: Timestamp) {
-        self.memory = None;
+        self.agent = Agent::default();
+        self.host.reports = ReportQueue::default();
         self.away_until = back_at;
     }
 
@@ -77,243 +128,220 @@ impl SimNode {
         self.away_until > now
     }
 
+    /// Tells whether the node and the managers reach each other.
+    pub(super) fn is_reached(&self, now: Timestamp) -> bool {
+        self.away_until <= now && self.cut_until <= now
+    }
+
+    pub(super) fn wall(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add(self.skew))
+    }
+
+    /// Returns what the agent last knew to be assigned.
+    pub(super) fn assigned(&self) -> Option<&Arc<Assigned>> {
+        self.agent.assigned.as_ref()
+    }
+
     /// Returns when the node does something although nobody asks.
     pub(super) fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
-        let busy = self.memory.iter().flat_map(|memory| memory.busy_until.values().copied());
-        let times = busy.chain([self.away_until]).chain(self.engine.next_event(now));
-        times.filter(|at| *at > now).min()
+        let agent = &self.agent;
+        let mut times = vec![self.away_until, self.cut_until, agent.report_at];
+        times.extend(agent.workers.values().filter_map(Worker::next_event));
+        times.extend(agent.events.iter().map(|(at, _)| *at));
+        times.extend(self.host.engine.next_event(now));
+        if self.host.engine.stirred || !agent.discarded.is_empty() {
+            times.push(agent.resync_at);
+        }
+        times.into_iter().filter(|at| *at > now).min()
+    }
+
+    /// Takes statuses to hand over, one batch at a time.
+    pub(super) fn send(&mut self, now: Timestamp) -> Option<Vec<(TaskId, TaskStatus)>> {
+        let waits = self.agent.sent.is_some() || self.agent.report_at > now;
+        if waits || !self.is_reached(now) {
+            return None;
+        }
+        let batch = self.host.reports.take();
+        if batch.is_empty() {
+            return None;
+        }
+        self.agent.sent = Some(batch.clone());
+        Some(batch)
+    }
+
+    /// Tells the agent what became of the statuses it handed over; those that may not have got through it keeps.
+    pub(super) fn answer(&mut self, got_through: bool, retry_at: Timestamp) {
+        let Some(batch) = self.agent.sent.take() else { return };
+        if !got_through {
+            self.host.reports.put_back(batch);
+            self.agent.report_at = retry_at;
+        }
     }
 
     /// Looks at everything once and acts on it.
     pub(super) fn tick(&mut self, around: &mut Surroundings) -> Deeds {
         let mut deeds = Deeds::default();
-        if self.is_away(around.now) || self.engine.is_down(around.now) {
+        if self.is_away(around.now) {
             return deeds;
         }
-        let assigned = assigned(around.state, &self.id);
-        let mut memory = match self.memory.take() {
-            Some(memory) => memory,
-            None => self.come_back(&assigned, around, &mut deeds),
-        };
-        for task in assigned.tasks.values() {
-            self.attend(&mut memory, task, around, &mut deeds);
+        let mut changed = false;
+        if let Some(newest) = around.assigned.take() {
+            changed = self.agent.assigned.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &newest));
+            self.agent.assigned = Some(newest);
         }
-        self.dismiss(&mut memory, &assigned, &mut deeds);
-        self.memory = Some(memory);
+        if self.host.engine.is_down(around.now) {
+            return deeds;
+        }
+        let Some(assigned) = self.agent.assigned.clone() else { return deeds };
+        let life = self.host.engine.lives;
+        if self.agent.connected != Some(life) {
+            self.agent.connected = Some(life);
+            self.connect(&assigned, around, &mut deeds);
+        } else if changed {
+            self.sync_workers(&assigned, &BTreeMap::new());
+            self.collect_networks(&assigned);
+        }
+        self.hear(around, &mut deeds);
+        if self.agent.resync_at <= around.now && around.bug != Some(PlantedBug::NeverCompares) {
+            self.resync(&assigned, around);
+        }
+        self.let_work(&assigned, around, &mut deeds);
+        self.discard(around, &mut deeds);
         deeds
     }
 
-    fn come_back(
-        &mut self,
-        assigned: &Assigned,
-        around: &Surroundings,
-        deeds: &mut Deeds,
-    ) -> Memory {
+    fn connect(&mut self, assigned: &Assigned, around: &Surroundings, deeds: &mut Deeds) {
         deeds.acted = true;
-        let found = self.engine.list();
-        if around.no_adoption {
+        self.agent.events.clear();
+        self.host.engine.take_events();
+        let found = self.host.engine.list();
+        if around.bug == Some(PlantedBug::NoAdoption) && self.agent.workers.is_empty() {
             // Whatever is found goes, and each task begins anew.
             for container in &found {
-                self.engine.stop(&container.container);
-                self.engine.remove(&container.container);
-                deeds.stopped.extend(container.task.clone().map(|task| (task, Health::Unchecked)));
+                let task = container.task.clone().filter(|_| container.running);
+                self.host.engine.end(&container.container, 143, around.now);
+                self.host.engine.remove(&container.container);
+                deeds.stopped.extend(task.map(Stopped::unknown));
             }
-            return Memory::default();
         }
-        let recovery = recover(assigned, &found);
-        deeds.adopted += recovery.adopt.len() as u64;
-        Memory {
-            containers: recovery.adopt,
-            discarded: recovery.discard.into_iter().map(|found| found.container).collect(),
-            ..Memory::default()
+        let adopt = recover(assigned, &self.host.engine.list()).adopt;
+        deeds.adopted += adopt.len() as u64;
+        self.resync(assigned, around);
+        self.sync_workers(assigned, &adopt);
+        let files: Vec<TaskId> = self.host.engine.files.iter().cloned().collect();
+        for task in stale_files(assigned, &found, files) {
+            self.host.engine.files.remove(&task);
+        }
+        self.agent.workers.values_mut().for_each(Worker::wake);
+    }
+
+    fn sync_workers(&mut self, assigned: &Assigned, adopt: &BTreeMap<TaskId, String>) {
+        for (id, worker) in &mut self.agent.workers {
+            worker.tell(assigned.tasks.get(id));
+        }
+        for (id, task) in &assigned.tasks {
+            if !self.agent.workers.contains_key(id) {
+                let worker = Worker::new(task, adopt.get(id).cloned());
+                self.agent.workers.insert(id.clone(), worker);
+            }
         }
     }
 
-    fn attend(
-        &mut self,
-        memory: &mut Memory,
-        task: &Arc<Task>,
-        around: &mut Surroundings,
-        deeds: &mut Deeds,
-    ) {
-        let known = memory.statuses.get(&task.id).unwrap_or(&task.status);
-        let newest = if known.state > task.status.state { known } else { &task.status };
-        let task = Task { status: newest.clone(), ..Task::clone(task) };
-        let reported = around.state.tasks().get(&task.id).map(|it| it.status.state);
-        if reported.is_some_and(|state| state < task.status.state) {
-            deeds.statuses.push((task.id.clone(), task.status.clone()));
-        }
-        if memory.busy_until.get(&task.id).is_some_and(|until| *until > around.now) {
-            return;
-        }
-        let container = self.look(memory, &task, around);
-        let failure = memory.failures.get(&task.id).cloned();
-        match step(&task, &Observed { container: container.clone(), failure }) {
-            Step::Report(progress) => {
-                let status = progress.status(around.now, self.container_of(memory, &task), vec![]);
-                deeds.statuses.retain(|(id, _)| *id != task.id);
-                deeds.statuses.push((task.id.clone(), status.clone()));
-                memory.statuses.insert(task.id, status);
+    /// Lets events of the engine come: once, twice, late or never.
+    fn hear(&mut self, around: &mut Surroundings, deeds: &mut Deeds) {
+        for task in self.host.engine.take_events() {
+            if around.hits(around.faults.lost_events, 10) {
+                continue;
             }
-            Step::Wait | Step::AwaitHealthy | Step::Done => return,
-            act @ (Step::Prepare | Step::Start | Step::Stop | Step::Remove) => {
-                if self.takes_time(memory, &task.id, &act, around) {
+            let late = around.hits(around.faults.lost_events, 15);
+            let delay = if late { around.random.millis(2000) } else { Duration::ZERO };
+            self.agent.events.push((around.now.after(delay), task.clone()));
+            if around.hits(around.faults.lost_events, 10) {
+                self.agent.events.push((around.now.after(around.random.millis(500)), task));
+            }
+        }
+        let due = |(at, _): &(Timestamp, TaskId)| *at <= around.now;
+        let (come, later) = std::mem::take(&mut self.agent.events).into_iter().partition(due);
+        self.agent.events = later;
+        let come: Vec<(Timestamp, TaskId)> = come;
+        for (_, task) in come {
+            if let Some(worker) = self.agent.workers.get_mut(&task) {
+                worker.wake();
+                deeds.acted = true;
+            }
+        }
+    }
+
+    fn resync(&mut self, assigned: &Assigned, around: &Surroundings) {
+        self.agent.resync_at = around.now.after(RESYNC);
+        self.host.engine.stirred = false;
+        let sights: BTreeMap<TaskId, Sight> =
+            self.agent.workers.iter().map(|(id, worker)| (id.clone(), worker.sight)).collect();
+        let comparison = compare(assigned, &sights, &self.host.engine.list());
+        for task in &comparison.look {
+            if let Some(worker) = self.agent.workers.get_mut(task) {
+                worker.wake();
+            }
+        }
+        let discard = comparison.discard.into_iter().map(|found| found.container);
+        self.agent.discarded.extend(discard);
+        self.collect_networks(assigned);
+    }
+
+    fn collect_networks(&mut self, assigned: &Assigned) {
+        let needed = needed_networks(assigned);
+        let surplus: Vec<_> = self.host.engine.networks.difference(&needed).cloned().collect();
+        for network in surplus {
+            self.host.engine.remove_network(&network);
+        }
+    }
+
+    fn let_work(&mut self, assigned: &Assigned, around: &mut Surroundings, deeds: &mut Deeds) {
+        let mut ended = Vec::new();
+        for (id, worker) in &mut self.agent.workers {
+            if worker.is_dismissed() && around.bug == Some(PlantedBug::LeavesBehind) {
+                ended.push(id.clone());
+                continue;
+            }
+            match worker.tick(&mut self.host, around, deeds) {
+                Outcome::Rests => {}
+                Outcome::Acted => deeds.acted = true,
+                Outcome::Ended => ended.push(id.clone()),
+                Outcome::Crashed => {
+                    deeds.crashed = true;
                     return;
                 }
-                self.carry_out(memory, &task, &act, &container, around, deeds);
-                // The engine's answer tells what became of it.
-                memory.seen.remove(&task.id);
             }
         }
-        deeds.acted = true;
-    }
-
-    fn container_of(&self, memory: &Memory, task: &Task) -> Option<ContainerStatus> {
-        let id = memory.containers.get(&task.id)?.clone();
-        Some(ContainerStatus { id, ..ContainerStatus::default() })
-    }
-
-    /// Returns what the agent takes the container's state to be: an event may have been lost.
-    fn look(&self, memory: &mut Memory, task: &Task, around: &mut Surroundings) -> Container {
-        let actual = memory
-            .containers
-            .get(&task.id)
-            .map_or(Container::Absent, |id| self.engine.inspect(id, around.now));
-        let lost = around.faults && around.random.percent(20);
-        match memory.seen.get(&task.id) {
-            Some(seen) if lost => seen.clone(),
-            Some(_) | None => {
-                memory.seen.insert(task.id.clone(), actual.clone());
-                actual
-            }
+        if !ended.is_empty() {
+            deeds.acted = true;
+            self.agent.workers.retain(|id, _| !ended.contains(id));
+            self.sync_workers(assigned, &BTreeMap::new());
+            self.collect_networks(assigned);
         }
-    }
-
-    /// Begins a slow act, or tells that the one begun is done.
-    fn takes_time(
-        &self,
-        memory: &mut Memory,
-        task: &TaskId,
-        act: &Step,
-        around: &mut Surroundings,
-    ) -> bool {
-        if memory.busy_until.remove(task).is_some() {
-            return false;
-        }
-        let bound = match act {
-            Step::Prepare if around.faults => 3000,
-            Step::Prepare => 100,
-            Step::Stop => 1000,
-            Step::Start
-            | Step::Remove
-            | Step::AwaitHealthy
-            | Step::Report(_)
-            | Step::Wait
-            | Step::Done => return false,
-        };
-        let time = around.random.millis(bound) + Duration::from_millis(1);
-        memory.busy_until.insert(task.clone(), around.now.after(time));
-        true
-    }
-
-    fn carry_out(
-        &mut self,
-        memory: &mut Memory,
-        task: &Task,
-        act: &Step,
-        container: &Container,
-        around: &mut Surroundings,
-        deeds: &mut Deeds,
-    ) {
-        let result = if around.faults && around.random.percent(10) {
-            match (act, around.random.percent(30)) {
-                (Step::Prepare | Step::Start, true) => {
-                    Err(Refusal::Fatal("the engine does not like it".to_owned()))
-                }
-                _ => Err(Refusal::Temporary),
-            }
-        } else {
-            self.do_act(memory, task, act, container, around, deeds)
-        };
-        match result {
-            Ok(()) => {}
-            Err(Refusal::Temporary) => {
-                let retry_at = around.now.after(Duration::from_millis(100));
-                memory.busy_until.insert(task.id.clone(), retry_at);
-            }
-            Err(Refusal::Fatal(text)) => {
-                memory.failures.insert(task.id.clone(), text);
-            }
-        }
-    }
-
-    fn do_act(
-        &mut self,
-        memory: &mut Memory,
-        task: &Task,
-        act: &Step,
-        container: &Container,
-        around: &mut Surroundings,
-        deeds: &mut Deeds,
-    ) -> Result<(), Refusal> {
-        if *act == Step::Prepare {
-            let id = self.engine.create(self.number, task)?;
-            memory.containers.insert(task.id.clone(), id);
-            return Ok(());
-        }
-        let Some(id) = memory.containers.get(&task.id).cloned() else { return Ok(()) };
-        match act {
-            Step::Start => {
-                // Starting what runs does nothing.
-                if self.engine.inspect(&id, around.now) == Container::Created {
-                    self.engine.start(&id, around.now, around.random);
-                    deeds.started += 1;
-                }
-            }
-            Step::Stop => {
-                let health = match container {
-                    Container::Running { health } | Container::Exited { health, .. } => *health,
-                    Container::Absent | Container::Created => Health::Unchecked,
-                };
-                if self.engine.is_running(&id) {
-                    deeds.stopped.push((task.id.clone(), health));
-                }
-                self.engine.stop(&id);
-            }
-            Step::Remove => {
-                self.engine.remove(&id);
-                memory.containers.remove(&task.id);
-            }
-            Step::Prepare | Step::AwaitHealthy | Step::Report(_) | Step::Wait | Step::Done => {}
-        }
-        Ok(())
     }
 
     /// Stops and removes what belongs to no assigned task.
-    fn dismiss(&mut self, memory: &mut Memory, assigned: &Assigned, deeds: &mut Deeds) {
-        let gone = |task: &TaskId| !assigned.tasks.contains_key(task);
-        let left: Vec<TaskId> = memory.containers.keys().filter(|it| gone(it)).cloned().collect();
-        for task in left {
-            memory.discarded.extend(memory.containers.remove(&task));
-        }
-        memory.statuses.retain(|task, _| !gone(task));
-        memory.failures.retain(|task, _| !gone(task));
-        memory.busy_until.retain(|task, _| !gone(task));
-        memory.seen.retain(|task, _| !gone(task));
-        for id in std::mem::take(&mut memory.discarded) {
+    fn discard(&mut self, around: &mut Surroundings, deeds: &mut Deeds) {
+        for id in std::mem::take(&mut self.agent.discarded) {
+            let refused = around.hits(around.faults.refusals, 20);
+            if refused || around.bug == Some(PlantedBug::LeavesBehind) {
+                self.host.engine.stirred |= refused;
+                continue;
+            }
             deeds.acted = true;
-            let running = self.engine.running().find(|container| container.id == id);
-            deeds.stopped.extend(running.map(|it| (it.task.clone(), Health::Unchecked)));
-            self.engine.stop(&id);
-            self.engine.remove(&id);
+            let engine = &mut self.host.engine;
+            let held = engine.containers().find(|held| held.id == id).map(|it| it.task.clone());
+            let Some(task) = held else { continue };
+            if engine.is_running(&id) {
+                deeds.stopped.push(Stopped::unknown(task.clone()));
+            }
+            engine.end(&id, 143, around.now);
+            engine.remove(&id);
+            let assigned = self.agent.assigned.as_ref();
+            if assigned.is_none_or(|assigned| !assigned.tasks.contains_key(&task)) {
+                engine.files.remove(&task);
+            }
         }
     }
-}
-
-/// Tells whether the state gives a reason to stop a task's container.
-pub(super) fn may_stop(state: &State, task: &TaskId, health: Health) -> bool {
-    health == Health::Unhealthy
-        || state.tasks().get(task).is_none_or(|task| {
-            task.desired > TaskState::Complete || task.status.state.is_terminal()
-        })
 }

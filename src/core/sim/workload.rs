@@ -14,7 +14,7 @@ use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
     EndpointSpec, FailureAction, NetworkAttachment, Placement, PortConfig, PublishMode,
     ResolutionMode, ResourceRequirements, RestartCondition, RestartPolicy, Runtime, Service,
-    ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
+    ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder, UpdateState,
 };
 use crate::model::{Annotations, Sensitive};
 use crate::state::State;
@@ -231,11 +231,15 @@ pub(super) fn update(service: &Service, spec: ServiceSpec) -> Command {
     }
 }
 
-/// Makes the command after which a service can run everywhere and for ever, and no fault keeps it from that.
-pub(super) fn repair(service: &Service) -> Command {
+/// Makes the command after which a service can run everywhere and for ever, and no fault keeps it from that; nothing if it
+/// can do so as it is.
+pub(super) fn repair(service: &Service) -> Option<Command> {
+    let image = if service.spec.mode.is_job() { ONE_SHOT } else { STEADY };
+    if is_sound(service, image) {
+        return None;
+    }
     let mut spec = ServiceSpec::clone(&service.spec);
     let mut task = TaskSpec::default();
-    let image = if spec.mode.is_job() { ONE_SHOT } else { STEADY };
     container(&mut task, |container| container.image = image.to_owned());
     task.restart = service.spec.task.restart.clone().map(|policy| RestartPolicy {
         condition: RestartCondition::Any,
@@ -244,7 +248,24 @@ pub(super) fn repair(service: &Service) -> Command {
     });
     spec.task = Arc::new(task);
     spec.endpoint = None;
-    update(service, spec)
+    Some(update(service, spec))
+}
+
+fn is_sound(service: &Service, image: &str) -> bool {
+    use UpdateState::{Completed, Paused, RollbackCompleted, RollbackPaused, RollbackStarted};
+    let task = &service.spec.task;
+    let policy = task.restart.clone().unwrap_or_default();
+    let goes_on = match service.update_status.as_ref().map(|status| status.state) {
+        None | Some(Completed | RollbackCompleted) => true,
+        Some(UpdateState::Updating | Paused | RollbackPaused | RollbackStarted) => false,
+    };
+    goes_on
+        && task.container().is_some_and(|container| container.image == image)
+        && policy.condition == RestartCondition::Any
+        && policy.max_attempts == 0
+        && task.placement.is_none()
+        && task.networks.is_empty()
+        && service.spec.endpoint.is_none()
 }
 
 fn roll_back(random: &mut Random, state: &State) -> Option<Command> {

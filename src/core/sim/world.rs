@@ -1,16 +1,19 @@
-//! The world: one log, one state, nodes with agents and engines, and a clock, all moved on by one seed.
+//! The world: one log, one state, nodes with agents and engines, and a true time, all moved on by one seed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::agent::{SimNode, Surroundings};
-use super::invariants::{self, Broken, Invariants, Transition};
-use super::log::{Log, Pending};
+use super::faults::Faults;
+use super::invariants::{self, Broken, Invariants};
+use super::leader::{LateReport, Leader};
+use super::log::{Log, Proposer};
+use super::node::{SimNode, Surroundings};
 use super::oracle::Oracle;
 use super::random::Random;
-use super::{PlantedBug, Report, Settings, Violation, bugs, workload};
-use crate::command::{Change, Command, Proposal};
+use super::{Report, Settings, Violation, workload};
+use crate::assign::Assigned;
+use crate::command::Command;
 use crate::id::{NetworkId, NodeId};
 use crate::model::cluster::Cluster;
 use crate::model::network::{Network, NetworkSpec};
@@ -18,61 +21,64 @@ use crate::model::node::{
     Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
 };
 use crate::model::{Annotations, Meta};
-use crate::plan::Planner;
 use crate::state::State;
 use crate::time::Timestamp;
 
 /// Rounds in which a world without faults must come to rest.
 const REST_ROUNDS_MAX: u64 = 3000;
 
-/// States kept so that a plan can be judged by what it was made from.
-const RECENT_MAX: usize = 40;
+/// Time in which a world without faults must come to rest.
+const REST_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 pub(super) struct World {
     seed: u64,
     pub(super) settings: Settings,
     pub(super) random: Random,
+    /// The true time; the clocks of nodes may be wrong.
     pub(super) now: Timestamp,
-    log: Log,
+    pub(super) log: Log,
     pub(super) state: State,
-    snapshot: Vec<u8>,
-    recent: BTreeMap<u64, State>,
-    oracle: Oracle,
-    invariants: Invariants,
+    pub(super) snapshot: Vec<u8>,
+    pub(super) recent: BTreeMap<u64, State>,
+    pub(super) oracle: Oracle,
+    pub(super) invariants: Invariants,
     pub(super) nodes: Vec<SimNode>,
-    /// Whether things go wrong.
-    faults: bool,
-    /// What the leader remembers from plan to plan; a crash forgets it.
-    planner: Planner,
-    /// Index of the state that was last planned on.
-    planned: Option<u64>,
-    wake_at: Option<Timestamp>,
-    pub(super) crashes: u64,
-    report: Report,
+    /// What each node is to know, with the index of the state that says so.
+    pub(super) assignments: Vec<Option<(u64, Arc<Assigned>)>>,
+    /// What goes wrong at present.
+    pub(super) faults: Faults,
+    pub(super) leader: Leader,
+    /// Until when nothing more fits on the manager's disk.
+    pub(super) full_until: Timestamp,
+    /// Copies of statuses that are on their way for long.
+    pub(super) late: Vec<LateReport>,
+    pub(super) report: Report,
     event: u64,
     pub(super) bug_done: bool,
 }
 
 impl World {
     pub(super) fn new(seed: u64, settings: Settings) -> Self {
-        let nodes = (1..=settings.nodes.max(1)).map(|n| SimNode::new(n, NodeId::from_seed(7, n)));
+        let now = Timestamp::from_secs(1_700_000_000);
+        let node = |number| SimNode::new(number, NodeId::from_seed(7, number), now);
+        let nodes: Vec<SimNode> = (1..=settings.nodes.max(1)).map(node).collect();
         let mut world = Self {
             seed,
             settings,
             random: Random::new(seed),
-            now: Timestamp::from_secs(1_700_000_000),
+            now,
             log: Log::default(),
             state: State::default(),
             snapshot: (settings.encode)(&State::default()),
             recent: BTreeMap::new(),
             oracle: Oracle::default(),
             invariants: Invariants::default(),
-            nodes: nodes.collect(),
-            faults: true,
-            planner: Planner::default(),
-            planned: None,
-            wake_at: None,
-            crashes: 0,
+            assignments: vec![None; nodes.len()],
+            nodes,
+            faults: settings.faults,
+            leader: Leader::default(),
+            full_until: Timestamp::default(),
+            late: Vec::new(),
             report: Report::default(),
             event: 0,
             bug_done: false,
@@ -91,15 +97,19 @@ impl World {
             Network { id: NetworkId::from_seed(7, 0), spec: ingress, ..Network::default() };
         self.log.members = self.nodes.iter().skip(1).map(|it| Arc::new(member(it))).collect();
         let node = member(&self.nodes[0]);
-        let cluster = Box::<Cluster>::default();
+        let mut cluster = Box::<Cluster>::default();
+        cluster.spec.task_history_retention_limit =
+            i64::try_from(self.random.below(5)).unwrap_or(5);
         let (node, networks) = (Box::new(node), vec![ingress]);
-        self.propose(Command::CreateCluster { cluster, node, networks }, false);
+        self.propose(Command::CreateCluster { cluster, node, networks }, Proposer::Nobody);
+        if let Some((index, entry)) = self.log.commit_one() {
+            let _ = self.log.apply(&mut self.state, index, &entry.proposal);
+        }
     }
 
     /// Lives through both phases.
     pub(super) fn live(mut self) -> Result<Report, Violation> {
         let outcome = self.suffer().and_then(|()| self.come_to_rest());
-        self.report.crashes = self.crashes;
         self.report.entries = self.log.last_index();
         match outcome {
             Ok(()) => Ok(self.report),
@@ -110,7 +120,6 @@ impl World {
     }
 
     fn suffer(&mut self) -> Result<(), Broken> {
-        self.commit()?;
         while self.event < self.settings.events {
             self.event += 1;
             self.pass_time();
@@ -120,7 +129,8 @@ impl World {
                 20..45 => self.lead(),
                 45..60 => self.commit()?,
                 _ => {
-                    self.welcome_back();
+                    self.judge_nodes();
+                    self.deliver_late();
                     self.tick_nodes()?;
                 }
             }
@@ -136,198 +146,116 @@ impl World {
         };
         self.now = self.now.after(step);
         for node in &mut self.nodes {
-            node.engine.advance(self.now);
+            node.host.engine.advance(self.now);
         }
     }
 
     /// Lets a user ask for something.
     fn ask(&mut self) {
         if let Some(command) = workload::command(&mut self.random, &self.state) {
-            self.propose(command, true);
+            self.propose(command, Proposer::User);
         }
-    }
-
-    pub(super) fn propose(&mut self, command: Command, by_user: bool) {
-        // The clock of a machine may go back, and the time in the log with it.
-        self.log.propose(Proposal { at: self.now, command }, by_user);
-    }
-
-    /// Plans, if there is a reason to; one plan is under way at a time.
-    fn lead(&mut self) {
-        let now = self.now;
-        let due = self.wake_at.is_some_and(|at| at <= now);
-        let due = due && self.settings.bug != Some(PlantedBug::WakeUpIgnored);
-        if self.log.has_pending() || (self.planned == Some(self.state.index()) && !due) {
-            return;
-        }
-        let base = match self.settings.bug {
-            Some(PlantedBug::ParallelismIgnored) => bugs::without_update_limits(&self.state),
-            _ => self.state.clone(),
-        };
-        let found = self.planner.plan(&base, now);
-        self.planned = Some(self.state.index());
-        self.wake_at = found.wake_at;
-        let mut changes = found.changes;
-        if changes.is_empty() {
-            return;
-        }
-        if self.settings.bug == Some(PlantedBug::SecondTaskInSlot) {
-            bugs::repeat_first_task(&mut changes, self.log.last_index());
-        }
-        self.report.plans += 1;
-        let created = |change: &&Change| matches!(change, Change::CreateTask(_));
-        self.report.tasks += changes.iter().filter(created).count() as u64;
-        let based_on = self.state.index();
-        self.propose(Command::Plan { based_on, changes }, false);
-    }
-
-    /// Writes all entries under way and applies them.
-    fn commit(&mut self) -> Result<(), Broken> {
-        while let Some((index, entry)) = self.log.commit_one() {
-            self.apply(index, &entry)?;
-        }
-        if self.random.percent(10) {
-            self.snapshot = (self.settings.encode)(&self.state);
-        }
-        invariants::check_promises(&self.oracle, &self.state)
-    }
-
-    fn apply(&mut self, index: u64, entry: &Pending) -> Result<(), Broken> {
-        let before = self.state.clone();
-        let mut proposal = entry.proposal.clone();
-        if self.settings.bug == Some(PlantedBug::ReplicaDiverges) {
-            proposal.at = Timestamp(proposal.at.0 + 1);
-        }
-        let outcome = self.log.apply(&mut self.state, index, &proposal);
-        if outcome.is_ok() && entry.by_user {
-            self.oracle.acknowledge(index, &entry.proposal.command);
-            self.report.commands += 1;
-        }
-        self.spoil_state();
-        let command = &entry.proposal.command;
-        let base = if let (Command::Plan { based_on, .. }, Ok(_)) = (command, &outcome) {
-            self.recent.get(based_on)
-        } else {
-            None
-        };
-        let write = Transition { before: &before, after: &self.state, base };
-        self.invariants.check(&write)?;
-        self.remember();
-        Ok(())
-    }
-
-    fn remember(&mut self) {
-        self.recent.insert(self.state.index(), self.state.clone());
-        while self.recent.len() > RECENT_MAX {
-            self.recent.pop_first();
-        }
-    }
-
-    /// Crashes the manager's daemon, its agent included. What was being written may or may not have been.
-    pub(super) fn crash_manager(&mut self) -> Result<(), Broken> {
-        self.crashes += 1;
-        self.planner = Planner::default();
-        let kept = usize::try_from(self.random.below(4)).unwrap_or(0);
-        let before = self.log.last_index();
-        self.log.crash(kept);
-        self.forget_unsure(before);
-        if self.settings.bug == Some(PlantedBug::WriteLost) {
-            (0..5).for_each(|_| self.log.lose_last());
-        } else {
-            let replayed = self.log.replay(self.state.clone());
-            self.check_unseen(&replayed)?;
-        }
-        // A daemon that comes back knows its snapshot and its log.
-        let snapshot = (self.settings.decode)(&self.snapshot).unwrap_or_default();
-        let usable = snapshot.index() <= self.log.last_index();
-        self.state = self.log.replay(if usable { snapshot } else { State::default() });
-        self.planned = None;
-        self.wake_at = None;
-        let back_at = self.now.after(self.random.millis(300));
-        self.nodes[0].crash(back_at);
-        self.remember();
-        invariants::check_promises(&self.oracle, &self.state)?;
-        self.check_replicas()
-    }
-
-    /// Nothing is promised of objects that entries written in the crash changed.
-    fn forget_unsure(&mut self, before: u64) {
-        for command in self.log.commands_after(before) {
-            self.oracle.unsure(&command);
-        }
-    }
-
-    /// Checks entries that were written in the crash and that nobody saw being applied.
-    fn check_unseen(&mut self, replayed: &State) -> Result<(), Broken> {
-        let write = Transition { before: &self.state, after: replayed, base: None };
-        self.invariants.check(&write)
-    }
-
-    fn check_replicas(&self) -> Result<(), Broken> {
-        invariants::check_replicas(&self.settings, &self.log, &self.snapshot, &self.state)
     }
 
     fn tick_nodes(&mut self) -> Result<bool, Broken> {
         let mut acted = false;
-        for number in 0..self.nodes.len() {
-            acted |= self.tick_node(number)?;
+        for place in 0..self.nodes.len() {
+            acted |= self.tick_node(place)?;
         }
         Ok(acted)
     }
 
-    fn tick_node(&mut self, number: usize) -> Result<bool, Broken> {
-        let node = &mut self.nodes[number];
+    fn tick_node(&mut self, place: usize) -> Result<bool, Broken> {
+        let reached = self.nodes[place].is_reached(self.now);
+        let assigned = reached.then(|| self.assignment(place));
+        let node = &mut self.nodes[place];
         let deeds = node.tick(&mut Surroundings {
-            state: &self.state,
+            assigned,
             now: self.now,
+            wall: node.wall(self.now),
             random: &mut self.random,
             faults: self.faults,
-            no_adoption: self.settings.bug == Some(PlantedBug::NoAdoption),
+            bug: self.settings.bug,
         });
         self.report.adopted += deeds.adopted;
         self.report.containers += deeds.started;
         invariants::check_containers(node)?;
-        for (task, health) in &deeds.stopped {
-            invariants::check_stop(&self.state, task, *health)?;
+        if reached {
+            invariants::check_secrets(&self.state, node)?;
         }
-        let id = node.id.clone();
-        if !deeds.statuses.is_empty() && !self.log.has_pending() {
-            self.propose(Command::ReportTasks { node: id, statuses: deeds.statuses }, false);
+        for stopped in &deeds.stopped {
+            invariants::check_stop(&self.state, stopped)?;
+        }
+        if deeds.crashed {
+            if place == 0 {
+                self.crash_manager()?;
+            } else {
+                self.crash_node(place, 500);
+            }
             return Ok(true);
         }
-        Ok(deeds.acted || !deeds.statuses.is_empty())
+        let batch = self.nodes[place].send(self.now);
+        let sent = batch.is_some();
+        if let Some(batch) = batch {
+            self.report(place, batch);
+        }
+        Ok(deeds.acted || sent)
     }
 
-    /// Ends all faults, lets users ask for what can be had, and waits until nothing moves.
+    /// Ends all faults, lets users ask for what can be had, and waits until nothing moves. Then lets containers die
+    /// without anyone being told, and waits again.
     fn come_to_rest(&mut self) -> Result<(), Broken> {
-        self.faults = false;
-        self.now = self.now.after(Duration::from_secs(30));
+        self.end_faults();
         self.commit()?;
         self.repair()?;
+        self.rest()?;
+        if self.settings.faults.lost_events {
+            self.kill_unseen();
+            self.rest()?;
+        }
+        invariants::check_replicas(&self.settings, &self.log, &self.snapshot, &self.state)
+    }
+
+    fn rest(&mut self) -> Result<(), Broken> {
+        let rest_by = self.now.after(REST_TIME_MAX);
         for _ in 0..REST_ROUNDS_MAX {
             self.event += 1;
-            self.welcome_back();
+            self.judge_nodes();
+            self.deliver_late();
             self.lead();
             let mut moved = self.log.has_pending();
             self.commit()?;
             for node in &mut self.nodes {
-                node.engine.advance(self.now);
+                node.host.engine.advance(self.now);
             }
             moved |= self.tick_nodes()?;
             moved |= self.log.has_pending();
             self.commit()?;
-            if moved || self.planned != Some(self.state.index()) {
+            if moved || self.leader.planned != Some(self.state.index()) {
                 continue;
             }
-            let own = self.nodes.iter().filter_map(|node| node.next_event(self.now)).min();
-            let Some(next) = own.into_iter().chain(self.wake_at.filter(|at| *at > self.now)).min()
-            else {
-                break;
-            };
+            let Some(next) = self.next_event().filter(|at| *at <= rest_by) else { break };
             self.now = next;
         }
-        invariants::check_converged(&self.state, self.now, &self.nodes)?;
-        self.check_replicas()
+        let wall = self.nodes[0].wall(self.now);
+        invariants::check_rest(&self.state, wall, &self.nodes, self.now)
+    }
+
+    fn kill_unseen(&mut self) {
+        for node in &mut self.nodes {
+            let running: Vec<String> = node.host.engine.running().map(|it| it.id.clone()).collect();
+            if let Some(id) = self.random.pick(&running) {
+                node.host.engine.end(&id, 137, self.now);
+                node.host.engine.take_events();
+            }
+        }
+    }
+
+    fn next_event(&self) -> Option<Timestamp> {
+        let nodes = self.nodes.iter().filter_map(|node| node.next_event(self.now));
+        let late = self.late.iter().map(|report| report.at);
+        let all = nodes.chain(late).chain(self.leader.wake_at);
+        all.filter(|at| *at > self.now).min()
     }
 
     fn repair(&mut self) -> Result<(), Broken> {
@@ -335,11 +263,13 @@ impl World {
         for node in nodes {
             let spec = NodeSpec { availability: Availability::Active, ..node.spec.clone() };
             let (id, version) = (node.id.clone(), node.meta.version);
-            self.propose(Command::UpdateNode { id, version, spec }, true);
+            self.propose(Command::UpdateNode { id, version, spec }, Proposer::User);
         }
         let services: Vec<_> = self.state.services().values().cloned().collect();
         for service in services {
-            self.propose(workload::repair(&service), true);
+            if let Some(command) = workload::repair(&service) {
+                self.propose(command, Proposer::User);
+            }
         }
         self.commit()
     }
@@ -353,7 +283,7 @@ fn member(sim: &SimNode) -> Node {
         spec: NodeSpec { role, ..NodeSpec::default() },
         role,
         description: NodeDescription {
-            hostname: format!("n{}", sim.number),
+            hostname: format!("n{}", sim.host.number),
             os: "linux".to_owned(),
             architecture: "x86_64".to_owned(),
             nano_cpus: 8_000_000_000,

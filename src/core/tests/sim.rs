@@ -1,10 +1,11 @@
-//! Lives through many simulated lifetimes. `SKEP_SIM_SEEDS` says how many, `SKEP_SIM_SEED` picks one to look
-//! at, `SKEP_SIM_EVENTS` makes them longer.
+//! Lives through many simulated lifetimes. `SKEP_SIM_SEEDS` says how many or, as `FROM..TO`, which; `SKEP_SIM_SEED`
+//! picks one to look at, `SKEP_SIM_EVENTS` makes them longer.
 
 use std::env;
+use std::ops::Range;
 
 use skep_core::State;
-use skep_core::sim::{PlantedBug, Report, Settings, Violation, run};
+use skep_core::sim::{Faults, PlantedBug, Report, Settings, Violation, run};
 
 /// Lifetimes of one run.
 const SEEDS_DEFAULT: u64 = 200;
@@ -25,19 +26,26 @@ fn decode(bytes: &[u8]) -> Option<State> {
 
 fn settings(nodes: u64, bug: Option<PlantedBug>) -> Settings {
     let events = number("SKEP_SIM_EVENTS").unwrap_or(EVENTS_DEFAULT);
-    Settings { nodes, events, bug, encode, decode }
+    Settings { nodes, events, faults: Faults::ALL, bug, encode, decode }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test is told what to run, the core is not")]
-fn number(variable: &str) -> Option<u64> {
-    env::var(variable).ok()?.parse().ok()
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    match number("SKEP_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SKEP_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT),
+fn number(name: &str) -> Option<u64> {
+    variable(name)?.parse().ok()
+}
+
+fn seeds() -> Range<u64> {
+    if let Some(seed) = number("SKEP_SIM_SEED") {
+        return seed..seed + 1;
     }
+    let Some(text) = variable("SKEP_SIM_SEEDS") else { return 0..SEEDS_DEFAULT };
+    let (from, to) = text.split_once("..").unwrap_or(("0", &text));
+    let bound = |text: &str| text.parse().expect("SKEP_SIM_SEEDS is a number or FROM..TO");
+    bound(from)..bound(to)
 }
 
 fn tell(nodes: u64, found: &Violation) -> ! {
@@ -59,6 +67,7 @@ fn live(nodes: u64) -> Report {
         sum.containers += report.containers;
         sum.commands += report.commands;
         sum.adopted += report.adopted;
+        sum.stale_plans += report.stale_plans;
     }
     sum
 }
@@ -74,6 +83,7 @@ fn check_busy(sum: Report) {
     assert!(sum.commands > 5 * seeds, "{sum:?}");
     assert!(sum.crashes > seeds / 2, "{sum:?}");
     assert!(sum.adopted > seeds / 2, "{sum:?}");
+    assert!(sum.stale_plans > seeds / 2, "{sum:?}");
 }
 
 #[test]

@@ -2,41 +2,53 @@
 
 use std::sync::Arc;
 
-use super::Broken;
+use crate::agent::{Container, Health};
 use crate::model::service::{Service, ServiceMode, UpdateState};
 use crate::model::task::{Task, TaskState};
 use crate::plan::{is_dirty, plan};
-use crate::sim::agent::SimNode;
+use crate::sim::node::SimNode;
 use crate::state::State;
 use crate::time::Timestamp;
 
 pub(in crate::sim) const NAME: &str = "services converge and the planner falls silent";
 
-/// Looks at a world that has come to rest.
-pub(in crate::sim) fn check(
+/// Looks at a world that has come to rest; `wall` is what the manager's clock says.
+pub(super) fn check(
     state: &State,
-    now: Timestamp,
+    wall: Timestamp,
     nodes: &[SimNode],
-) -> Result<(), Broken> {
-    let last = plan(state, now);
+    now: Timestamp,
+) -> Option<String> {
+    let last = plan(state, wall);
     if !last.changes.is_empty() || last.wake_at.is_some() || !last.reasons.is_empty() {
-        return Err((NAME, format!("the planner is not silent: {last:?}")));
+        return Some(format!("the planner is not silent: {last:?}"));
     }
     for service in state.services().values() {
         if let Some(why) = unfinished(state, service) {
             let name = &service.spec.annotations.name;
             let mode = service.spec.mode;
-            return Err((NAME, format!("{name} ({mode:?}): {why}: {}", show(state, service))));
+            return Some(format!("{name} ({mode:?}): {why}: {}", show(state, service)));
         }
     }
-    for container in nodes.iter().flat_map(|node| node.engine.running()) {
+    nodes.iter().find_map(|node| check_node(state, node, now))
+}
+
+/// Checks that a node runs what is up and nothing else.
+fn check_node(state: &State, node: &SimNode, now: Timestamp) -> Option<String> {
+    let engine = &node.host.engine;
+    for container in engine.running() {
         let task = state.tasks().get(&container.task);
         if task.is_none_or(|task| !is_up(task)) {
             let (id, task) = (&container.id, &container.task);
-            return Err((NAME, format!("container {id} of task {task} runs on")));
+            return Some(format!("container {id} of task {task} runs on"));
         }
     }
-    Ok(())
+    let idle = state.node_tasks(&node.id).filter(|task| is_up(task)).find(|task| {
+        let id = engine.find(&task.id);
+        let container = id.map_or(Container::Absent, |id| engine.inspect(&id, now));
+        !matches!(container, Container::Running { health: Health::Unchecked | Health::Healthy })
+    });
+    idle.map(|task| format!("task {} is taken to run, and does not", task.id))
 }
 
 fn is_up(task: &Task) -> bool {
@@ -52,16 +64,12 @@ fn unfinished(state: &State, service: &Service) -> Option<String> {
     if service.progress.is_some() {
         return Some("the update is not over".to_owned());
     }
-    let nodes = state.nodes().len() as u64;
-    let (wanted, found) = match service.spec.mode {
-        ServiceMode::Replicated { replicas } => (replicas, up(state, service)),
-        ServiceMode::Global => (nodes, up(state, service)),
-        ServiceMode::ReplicatedJob { max_concurrent: 0, .. } => (0, 0),
-        ServiceMode::ReplicatedJob { total_completions, .. } => {
-            (total_completions, complete(state, service))
-        }
-        ServiceMode::GlobalJob => (nodes, complete(state, service)),
+    let wanted = match service.spec.mode {
+        ServiceMode::Replicated { replicas } => replicas,
+        ServiceMode::Global => state.nodes().len() as u64,
+        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => return None,
     };
+    let found = up(state, service);
     (wanted != found).then(|| format!("{found} of {wanted} tasks"))
 }
 
@@ -71,14 +79,6 @@ fn up(state: &State, service: &Service) -> u64 {
         is_up(task) && !is_dirty(service, task, node.map(Arc::as_ref))
     });
     up.count() as u64
-}
-
-fn complete(state: &State, service: &Service) -> u64 {
-    let iteration = service.job.map(|job| job.iteration);
-    let complete = state
-        .service_tasks(&service.id)
-        .filter(|task| task.status.state == TaskState::Complete && task.job_iteration == iteration);
-    complete.count() as u64
 }
 
 fn show(state: &State, service: &Service) -> String {
