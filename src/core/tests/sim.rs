@@ -96,6 +96,16 @@ fn three_nodes_keep_every_promise() {
     check_busy(live(3));
 }
 
+/// Faults can be switched off, and then nothing crashes.
+#[test]
+fn a_calm_world_keeps_every_promise() {
+    for seed in 0..5 {
+        let calm = Settings { faults: Faults::NONE, ..settings(3, None) };
+        let report = run(seed, calm).unwrap_or_else(|found| tell(3, &found));
+        assert_eq!((report.crashes, report.adopted), (0, 0));
+    }
+}
+
 #[test]
 fn the_same_seed_is_the_same_lifetime() {
     for seed in 0..3 {
