@@ -16,6 +16,9 @@ const EVENTS_DEFAULT: u64 = 160;
 /// Lifetimes until a planted bug must have been noticed.
 const BUG_SEEDS_MAX: u64 = 60;
 
+/// Lifetimes that once showed something wrong, with the number of nodes, beside those that every run lives through.
+const REMEMBERED: [(u64, u64); 3] = [(1, 959), (3, 856), (3, 955)];
+
 fn encode(state: &State) -> Vec<u8> {
     rmp_serde::to_vec_named(state).expect("a state can be encoded")
 }
@@ -94,6 +97,13 @@ fn one_node_keeps_every_promise() {
 #[test]
 fn three_nodes_keep_every_promise() {
     check_busy(live(3));
+}
+
+#[test]
+fn what_was_mended_stays_mended() {
+    for (nodes, seed) in REMEMBERED {
+        run(seed, settings(nodes, None)).unwrap_or_else(|found| tell(nodes, &found));
+    }
 }
 
 /// Faults can be switched off, and then nothing crashes.

@@ -42,7 +42,8 @@ fn is_given_up(changes: &[Change], task: &TaskId) -> bool {
     })
 }
 
-/// Checks that no slot has more tasks than the limit.
+/// Checks that no slot has more tasks than the limit. The newest one always stays, also if an older one runs, as after an
+/// update that started the new task first and was taken back.
 pub(super) fn check_rest(state: &State) -> Option<String> {
     let mut slots: BTreeMap<(&ServiceId, &Slot), usize> = BTreeMap::new();
     for task in state.tasks().values().filter(|task| task.desired < TaskState::Remove) {
@@ -55,7 +56,7 @@ pub(super) fn check_rest(state: &State) -> Option<String> {
         if service.spec.mode.is_job() {
             return None;
         }
-        let limit = limit(state, service);
+        let limit = limit(state, service).max(2);
         (count > limit).then(|| format!("{} {slot:?} has {count} tasks of {limit}", service.id))
     })
 }
