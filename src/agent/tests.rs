@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use skep_core::agent::ContainerPlan;
 use skep_core::agent::step::{Container, Health};
 use skep_core::id::ServiceId;
 use skep_core::model::Annotations;
@@ -110,6 +111,23 @@ impl World {
             status: TaskStatus { state: TaskState::Assigned, ..TaskStatus::default() },
             ..Task::default()
         };
+        self.change(|set| {
+            set.tasks.insert(task.id.clone(), Arc::new(task));
+        });
+        id
+    }
+
+    /// Assigns a task that holds addresses for a container that a user made.
+    fn attach(&self, number: u64, container: &str) -> TaskId {
+        let runtime = Runtime::Attachment { container_id: container.to_owned() };
+        let task = Task {
+            id: TaskId::from_seed(1, number),
+            spec: Arc::new(TaskSpec { runtime, ..TaskSpec::default() }),
+            desired: TaskState::Running,
+            status: TaskStatus { state: TaskState::Assigned, ..TaskStatus::default() },
+            ..Task::default()
+        };
+        let id = task.id.clone();
         self.change(|set| {
             set.tasks.insert(task.id.clone(), Arc::new(task));
         });
@@ -268,4 +286,24 @@ async fn reports_are_repeated_until_accepted() {
     *world.sink.refusals.lock() = 2;
     let id = world.assign(1, "here");
     world.status(&id, TaskState::Running).await;
+}
+
+/// Looking now and then would take three looks, five seconds apart; the wait takes none.
+#[tokio::test]
+async fn the_end_of_a_users_container_gives_its_addresses_back_at_once() {
+    let world = World::new();
+    let plan = ContainerPlan {
+        name: "mine".to_owned(),
+        image: "here".to_owned(),
+        ..ContainerPlan::default()
+    };
+    let container = world.engine.create(&plan).await.expect("the image is here");
+    world.engine.start(&container).await.expect("it starts");
+    let id = world.attach(1, &container);
+    world.status(&id, TaskState::Running).await;
+    let began = std::time::Instant::now();
+    let exited = Container::Exited { code: 3, error: String::new(), health: Health::Unchecked };
+    world.engine.set_state(&container, exited);
+    world.status(&id, TaskState::Shutdown).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

@@ -197,22 +197,33 @@ impl Worker {
         }
     }
 
-    /// Waits for something to change, and looks now and then whether the container that a user made still runs. No event
-    /// tells of it: its labels are the user's.
+    /// Waits for something to change, and for the end of the container that a user made. No event tells of it: its labels
+    /// are the user's. The look now and then finds what ended before the wait began.
     async fn watch_attached(&mut self) {
-        tokio::select! {
-            () = clock::sleep(ATTACHED_LOOK) => {}
-            () = self.rest() => return,
-        }
         let Some(container) = self.attached().map(str::to_owned) else { return };
-        let gone = match self.shared.engine.inspect(&container).await {
-            Ok(None) => true,
-            Ok(Some(view)) => !matches!(view.state, Container::Running { .. }),
+        let shared = self.shared.clone();
+        let end = async {
+            if shared.engine.wait(&container).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            () = end => true,
+            () = clock::sleep(ATTACHED_LOOK) => false,
+            () = self.rest() => return,
+        };
+        let (gone, ran) = match self.shared.engine.inspect(&container).await {
+            Ok(None) => (true, ended),
+            Ok(Some(view)) => match view.state {
+                Container::Running { .. } => (false, false),
+                Container::Absent | Container::Created => (true, false),
+                Container::Exited { .. } => (true, ended),
+            },
             Err(_) => return,
         };
         self.absences = if gone { self.absences + 1 } else { 0 };
-        // Its start may only be under way.
-        if self.absences >= ATTACHED_ABSENCES_MAX {
+        // Of one that was not seen to end, the start may only be under way.
+        if ran || self.absences >= ATTACHED_ABSENCES_MAX {
             self.view.state = Container::Exited {
                 code: 0,
                 error: String::new(),

@@ -4,6 +4,7 @@ mod convert;
 mod create;
 mod logs;
 mod network;
+mod routes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use bollard::auth::DockerCredentials;
+use bollard::errors::Error;
 use bollard::models::EventMessage;
 use bollard::query_parameters::{
     CreateImageOptions, EventsOptions, ListContainersOptions, RemoveContainerOptions,
-    StopContainerOptions,
+    StopContainerOptions, WaitContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
@@ -105,6 +107,7 @@ impl Engine for DockerEngine {
         let version = client.client_version();
         let part = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(NodeDescription {
+            host_subnets: routes::host_subnets(),
             engine_api: Some((part(version.major_version), part(version.minor_version))),
             ..convert::description(info)
         })
@@ -170,6 +173,20 @@ impl Engine for DockerEngine {
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         let client = self.client().await?;
         client.start_container(container, None).await.map_err(|error| self.failed(error))
+    }
+
+    async fn wait(&self, container: &str) -> Result<(), EngineError> {
+        let options = WaitContainerOptions { condition: "next-exit".to_owned() };
+        let client = self.client().await?;
+        let mut ends = client.wait_container(container, Some(options));
+        match ends.next().await {
+            // An exit code other than zero comes as an error.
+            None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) => match self.failed(error) {
+                error if error.is_not_found() => Ok(()),
+                error => Err(error),
+            },
+        }
     }
 
     async fn stop(&self, container: &str, grace_seconds: i64) -> Result<(), EngineError> {

@@ -49,6 +49,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a container.
     async fn start(&self, container: &str) -> Result<(), EngineError>;
 
+    /// Waits until a container ends or is gone; one that never starts is waited for without an end.
+    async fn wait(&self, container: &str) -> Result<(), EngineError>;
+
     /// Asks a container to stop, and kills it after its own grace period. Returns when it has stopped.
     async fn stop(&self, container: &str, grace_seconds: i64) -> Result<(), EngineError>;
 

@@ -322,6 +322,21 @@ impl Engine for SimEngine {
         })
     }
 
+    async fn wait(&self, container: &str) -> Result<(), EngineError> {
+        let mut events = self.events.subscribe();
+        loop {
+            let ended = self.inspect(container).await?.is_none_or(|view| match view.state {
+                Container::Absent | Container::Exited { .. } => true,
+                Container::Created | Container::Running { .. } => false,
+            });
+            if ended {
+                return Ok(());
+            }
+            // What was missed is seen by the next look.
+            let _ = events.recv().await;
+        }
+    }
+
     async fn stop(&self, container: &str, _grace_seconds: i64) -> Result<(), EngineError> {
         self.change(container, |inner, mut held| {
             if let Container::Running { health } = held.state {

@@ -81,6 +81,8 @@ pub struct NodeDescription {
     pub engine_version: String,
     /// Newest API version that skep and the engine both speak, major and minor; absent if it was not told.
     pub engine_api: Option<(u32, u32)>,
+    /// Subnets that its host routes on its own, those of the cluster's networks left out.
+    pub host_subnets: Vec<String>,
     /// Labels of the engine.
     pub engine_labels: Labels,
     /// Plugins as (type, name), sorted.

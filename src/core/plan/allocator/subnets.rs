@@ -10,6 +10,7 @@ use crate::model::Driver;
 use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
 use crate::net::cidr::Cidr;
 use crate::plan::draft::Draft;
+use crate::plan::slots::is_on_node;
 
 /// The first VXLAN id, and the last there is.
 const VNI_MIN: u32 = 4096;
@@ -57,7 +58,11 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
         let subnet = if config.subnet.is_empty() {
             // What others insist on is passed over here, so that they can still get it.
             let taken = [&held[..], &asked_for[..]].concat();
-            subnet_from_pools(draft, &taken).ok_or("no subnet is left in the address pools")?
+            let free = [&taken[..], &in_the_way(draft)[..]].concat();
+            // A wide route, as of a private network, must not leave the cluster without any.
+            let found = subnet_from_pools(draft, &free);
+            let found = found.or_else(|| subnet_from_pools(draft, &taken));
+            found.ok_or("no subnet is left in the address pools")?
         } else {
             let text = &config.subnet;
             text.parse().map_err(|_| format!("invalid subnet {text}"))?
@@ -104,6 +109,21 @@ fn other_subnets(draft: &Draft, network: &Network) -> (Vec<Cidr>, Vec<Cidr>) {
         }
     }
     (held, asked_for)
+}
+
+/// Returns what no network has and none should get: what hosts route elsewhere, and what containers of a removed network
+/// keep until they have stopped.
+fn in_the_way(draft: &Draft) -> Vec<Cidr> {
+    let state = &draft.state;
+    let routed = state.nodes().values().flat_map(|node| node.description.host_subnets.iter());
+    let running = state.tasks().values().filter(|task| is_on_node(task));
+    let removed = running
+        .flat_map(|task| &task.networks)
+        .filter(|held| !state.networks().contains_key(&held.network.id));
+    let kept = removed
+        .filter_map(|held| held.network.allocation.as_ref())
+        .flat_map(|allocation| allocation.ipam.configs.iter().map(|config| &config.subnet));
+    routed.chain(kept).filter_map(|subnet| subnet.parse().ok()).collect()
 }
 
 /// Returns the first subnet of the pools that nothing overlaps.

@@ -68,6 +68,46 @@ fn of_two_that_ask_for_a_subnet_the_second_waits_for_the_first_to_go() {
     assert!(held(&world, 2).allocation.is_some());
 }
 
+fn subnet_of(world: &World, number: u64) -> String {
+    let found = &world.state.networks()[&network_id(number)];
+    let allocation = found.allocation.clone().expect("the network is allocated");
+    allocation.ipam.configs[0].subnet.clone()
+}
+
+#[test]
+fn what_a_host_routes_is_passed_over_unless_that_leaves_nothing() {
+    let given = |routes: &[&str]| {
+        let mut world = World::new(1);
+        let mut description = super::world::node(1).description;
+        description.host_subnets = routes.iter().map(|route| (*route).to_owned()).collect();
+        let (id, description) = (node_id(1), Some(Box::new(description)));
+        world.run(Command::ReportNode { id, description, status: None, manager: None });
+        network(&mut world, 1, |_| {});
+        world.plan();
+        subnet_of(&world, 1)
+    };
+    assert_eq!(given(&[]), "10.0.1.0/24");
+    assert_eq!(given(&["10.0.0.0/15", "192.168.0.0/16"]), "10.2.1.0/24");
+    assert_eq!(given(&["10.0.0.0/8"]), "10.0.1.0/24");
+}
+
+#[test]
+fn a_removed_networks_subnet_is_free_once_its_tasks_have_stopped() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |_| {});
+    let web = world.service("web", ONE, |_, task| join(task, 1));
+    world.settle();
+    world.run(Command::RemoveService { id: web });
+    world.run(Command::RemoveNetwork { id: network_id(1) });
+    network(&mut world, 2, |_| {});
+    world.plan();
+    assert_eq!(subnet_of(&world, 2), "10.0.2.0/24");
+    world.report("web.1a", TaskState::Shutdown);
+    network(&mut world, 3, |_| {});
+    world.plan();
+    assert_eq!(subnet_of(&world, 3), "10.0.1.0/24");
+}
+
 #[test]
 fn subnets_are_cut_in_order_around_those_asked_for() {
     let mut world = World::new(1);
