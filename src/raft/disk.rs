@@ -27,7 +27,7 @@ const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries")
 const META: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("meta");
 
 /// Pages kept in memory. Entries have their own cache, so that redb needs little.
-const PAGE_CACHE_BYTES: usize = 8 << 20;
+const PAGE_CACHE_BYTES: usize = 2 << 20;
 
 /// The tables, and the key that seals what is in them.
 pub(super) struct Disk {

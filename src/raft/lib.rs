@@ -111,7 +111,7 @@ impl RaftOptions {
             snapshot_interval: 10_000,
             entries_kept: 500,
             log_bytes_max: 64 << 20,
-            cache_bytes_max: 32 << 20,
+            cache_bytes_max: 1 << 20,
             heartbeat_period: Duration::from_millis(200),
             election_timeout: Duration::from_millis(400),
             request_timeout: Duration::from_secs(20),
