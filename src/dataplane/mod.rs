@@ -17,6 +17,7 @@ use std::sync::Arc;
 use skep_core::State;
 use skep_core::id::NodeId;
 use skep_core::net::names::NameTable;
+use skep_core::net::served::may_differ;
 use skep_core::net::{bridges, ports};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +70,7 @@ impl DataPlane {
         let mut last: Option<Arc<State>> = None;
         loop {
             let state = states.borrow_and_update().clone();
-            if last.as_ref().is_none_or(|last| matters(last, &state)) {
+            if last.as_ref().is_none_or(|last| may_differ(last, &state)) {
                 self.follow(&state, &node);
             }
             last = Some(state);
@@ -93,11 +94,4 @@ impl DataPlane {
         self.names.set_addresses(gateways);
         self.relays.set(published);
     }
-}
-
-/// Tells whether a state may differ from another in what is served.
-fn matters(last: &State, next: &State) -> bool {
-    !(last.tasks().ptr_eq(next.tasks())
-        && last.services().ptr_eq(next.services())
-        && last.networks().ptr_eq(next.networks()))
 }

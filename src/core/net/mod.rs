@@ -6,6 +6,7 @@ pub mod cidr;
 mod fixture;
 pub mod names;
 pub mod ports;
+pub mod served;
 
 use std::net::IpAddr;
 
