@@ -15,6 +15,8 @@ use skep_core::model::node::Availability;
 use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 
+use crate::services::Listing;
+
 /// A body as it goes out: collected or streamed.
 pub type Body = BoxBody<Bytes, BodyError>;
 
@@ -34,6 +36,9 @@ pub trait Backend: Send + Sync + 'static {
         let _ = (index, limit);
         Err(BackendError::Timeout)
     }
+
+    /// Returns the list of services as it was written last.
+    fn listing(&self) -> &Listing;
 
     /// Puts a command through consensus; returns when it is applied here.
     async fn propose(&self, command: Command) -> Result<Applied, BackendError>;

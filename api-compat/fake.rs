@@ -23,10 +23,12 @@ use crate::backend::{
     LogSelector, Membership, Rotate,
 };
 use crate::reply;
+use crate::services::Listing;
 
 /// The cluster.
 pub(crate) struct Fake {
     inner: Mutex<Inner>,
+    listing: Listing,
 }
 
 #[derive(Default)]
@@ -72,7 +74,7 @@ impl Fake {
         };
         let mut node = Node { id: NodeId::from_entropy(7), ..Node::default() };
         "host1".clone_into(&mut node.description.hostname);
-        let fake = Arc::new(Self { inner: Mutex::default() });
+        let fake = Arc::new(Self { inner: Mutex::default(), listing: Listing::default() });
         fake.apply(Command::CreateCluster {
             cluster: Box::new(Cluster::default()),
             node: Box::new(node),
@@ -151,6 +153,10 @@ impl Fake {
 
 #[async_trait]
 impl Backend for Fake {
+    fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
     async fn read(&self) -> Result<Arc<State>, BackendError> {
         Ok(Arc::new(self.state()))
     }

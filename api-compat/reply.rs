@@ -95,15 +95,23 @@ pub fn with_body(status: StatusCode, body: Body) -> Response<Body> {
 
 /// Makes a response of JSON.
 pub fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response<Body> {
-    let (status, mut bytes) = match serde_json::to_vec(value) {
+    let text = serde_json::to_vec(value).map(|mut text| {
+        text.push(b'\n');
+        text.into()
+    });
+    written_json(status, text)
+}
+
+/// Makes a response of JSON that is written already, with its line end.
+pub fn written_json(status: StatusCode, text: Result<Bytes, serde_json::Error>) -> Response<Body> {
+    let (status, bytes) = match text {
         Ok(bytes) => (status, bytes),
         Err(error) => {
             tracing::error!(%error, "reply could not be written");
-            let text = br#"{"message":"reply could not be written"}"#.to_vec();
+            let text = Bytes::from_static(b"{\"message\":\"reply could not be written\"}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, text)
         }
     };
-    bytes.push(b'\n');
     let mut response = with_body(status, full(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -1,5 +1,6 @@
 //! `/services`: lists, shows, makes, changes and removes services. Their output is in `logs`.
 
+mod listing;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ use crate::route::ApiVersion;
 use crate::wire::service as wire;
 use crate::{logs, validate};
 
+pub use listing::Listing;
+
 const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
 
 /// Networks of the engine that a swarm has counterparts of, or should have.
@@ -39,6 +42,15 @@ pub async fn list(call: Call) -> Reply {
     let counted = call.version >= ApiVersion(1, 41) && call.query.strict_bool("status")?;
     let filters = call.filters(&FILTERS)?;
     let state = call.state().await?;
+    if filters.is_empty() {
+        let listing = call.backend.listing();
+        let text = if counted {
+            listing.counted(state.services(), |service| status(&state, service))
+        } else {
+            listing.plain(state.services())
+        };
+        return Ok(reply::written_json(StatusCode::OK, text));
+    }
     let services: Vec<wire::Service> = state
         .services()
         .values()

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use skep_api::backend::{BackendError, InitCluster, Membership};
+use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
@@ -54,6 +55,8 @@ pub struct Node {
     /// The way to the engine for everything that is not ours.
     pub proxy: Arc<EngineProxy>,
     standing: ArcSwap<Standing>,
+    /// The list of services as it was written last.
+    pub listing: Listing,
     /// Held while the standing changes.
     changing: Mutex<()>,
 }
@@ -76,6 +79,7 @@ pub async fn run(
         around,
         proxy: proxy.clone(),
         standing: ArcSwap::from_pointee(Standing::Inactive),
+        listing: Listing::default(),
         changing: Mutex::new(()),
     });
     if let Err(failure) = proxy.refresh().await {
@@ -279,6 +283,7 @@ impl Node {
         }
         self.around.data.begin_leave().map_err(|error| BackendError::Internal(chain(&error)))?;
         self.standing.store(Arc::new(Standing::Inactive));
+        self.listing.clear();
         if let Standing::Active(member) = &*standing {
             member.stop().await;
         }

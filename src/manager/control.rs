@@ -10,6 +10,7 @@ use skep_api::backend::{
     Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem, LogOptions,
     LogSelector, Membership, Rotate,
 };
+use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::id::NodeId;
 use skep_core::model::cluster::{Cluster, ClusterSpec, RootCa};
@@ -24,6 +25,10 @@ use crate::node::{Node, propose, unreachable_leader};
 impl Backend for Node {
     async fn read(&self) -> Result<Arc<State>, BackendError> {
         self.member()?.raft.read().await.map_err(|error| unreachable_leader(&error))
+    }
+
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     async fn propose(&self, command: Command) -> Result<Applied, BackendError> {

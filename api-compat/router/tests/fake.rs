@@ -21,6 +21,7 @@ use crate::backend::{
 };
 use crate::reply;
 use crate::router::serve;
+use crate::services::Listing;
 
 /// 2026-01-02T03:04:05Z.
 pub(super) const NOW: Timestamp = Timestamp(1_767_323_045_000_000_000);
@@ -40,6 +41,7 @@ pub(super) struct Inner {
 #[derive(Clone)]
 pub(super) struct Fake {
     inner: Arc<Mutex<Inner>>,
+    listing: Arc<Listing>,
     pub(super) membership: Membership,
     /// Lowest and highest version of the engine.
     pub(super) api: ((u32, u32), (u32, u32)),
@@ -47,7 +49,12 @@ pub(super) struct Fake {
 
 impl Default for Fake {
     fn default() -> Self {
-        Self { inner: Arc::default(), membership: Membership::Inactive, api: ((1, 24), (1, 51)) }
+        Self {
+            inner: Arc::default(),
+            listing: Arc::default(),
+            membership: Membership::Inactive,
+            api: ((1, 24), (1, 51)),
+        }
     }
 }
 
@@ -122,6 +129,10 @@ impl Backend for Fake {
             | Membership::Locked
             | Membership::Failed { .. } => Err(BackendError::NotManager),
         }
+    }
+
+    fn listing(&self) -> &Listing {
+        &self.listing
     }
 
     async fn propose(&self, command: Command) -> Result<Applied, BackendError> {
