@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use crate::http::{Client, Endpoint};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at a state. A call costs the server; both sides are asked as often.
+/// Between two looks at one task; longer for more, up to so many times. A call costs the server and the reader, which the
+/// raw engine is spared; both sides are asked as often.
 const PAUSE: Duration = Duration::from_millis(2);
+const PAUSES_MAX: usize = 10;
 
 /// What every container of the benchmark runs: it starts at once and SIGKILL is its stop signal.
 const COMMAND: [&str; 2] = ["sleep", "86400"];
@@ -66,6 +68,7 @@ impl Side {
         counts: impl Fn(&Value) -> bool,
     ) -> Result<Vec<String>> {
         let began = Instant::now();
+        let pause = PAUSE * u32::try_from((wanted / 2).clamp(1, PAUSES_MAX))?;
         loop {
             let tasks = self.tasks(service)?;
             let running: Vec<String> = tasks
@@ -82,7 +85,7 @@ impl Side {
                 return Ok(running);
             }
             ensure!(began.elapsed() < PATIENCE, "{service}: {} of {wanted} run", running.len());
-            thread::sleep(PAUSE);
+            thread::sleep(pause);
         }
     }
 
@@ -137,8 +140,8 @@ impl Side {
         Ok(began.elapsed())
     }
 
-    /// Makes `count` services without tasks from so many clients at once; returns creations a second.
-    pub fn creates_per_second(&self, prefix: &str, clients: usize, count: usize) -> Result<f64> {
+    /// Makes `count` services without tasks from so many clients at once.
+    pub fn create_many(&self, prefix: &str, clients: usize, count: usize) -> Result<Duration> {
         let began = Instant::now();
         thread::scope(|scope| {
             let workers: Vec<_> = (0..clients)
@@ -157,8 +160,7 @@ impl Side {
                 .into_iter()
                 .try_for_each(|worker| worker.join().ok().context("a client panicked")?)
         })?;
-        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-        Ok(count as f64 / began.elapsed().as_secs_f64())
+        Ok(began.elapsed())
     }
 
     /// Removes every service.
@@ -204,6 +206,48 @@ pub fn raw(endpoint: &Endpoint, prefix: &str, parallel: usize, count: usize) -> 
     let mut client = endpoint.connect()?;
     for id in made {
         client.json("DELETE", &format!("/v1.44/containers/{id}?force=1"), None)?;
+    }
+    Ok(took)
+}
+
+/// Time from the death of so many containers, with no swarm involved, until others run in their place, all at once: what
+/// an update costs the engine.
+pub fn raw_update(endpoint: &Endpoint, prefix: &str, count: usize) -> Result<Duration> {
+    let body = json!({ "Image": "busybox:latest", "Cmd": COMMAND, "StopSignal": "SIGKILL" });
+    let call = |client: &mut Client, method: &str, path: String, body: Option<&Value>| {
+        client.json(method, &format!("/v1.44/containers/{path}"), body)
+    };
+    let mut client = endpoint.connect()?;
+    for number in 0..count {
+        let name = format!("{prefix}-old-{number}");
+        call(&mut client, "POST", format!("create?name={name}"), Some(&body))?;
+        call(&mut client, "POST", format!("{name}/start"), None)?;
+    }
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let body = &body;
+        let workers: Vec<_> = (0..count)
+            .map(|number| {
+                scope.spawn(move || -> Result<()> {
+                    let mut client = endpoint.connect()?;
+                    let (old, new) =
+                        (format!("{prefix}-old-{number}"), format!("{prefix}-new-{number}"));
+                    call(&mut client, "POST", format!("create?name={new}"), Some(body))?;
+                    call(&mut client, "POST", format!("{old}/kill"), None)?;
+                    call(&mut client, "POST", format!("{old}/wait"), None)?;
+                    call(&mut client, "POST", format!("{new}/start"), None)?;
+                    Ok(())
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().ok().context("a client panicked")?)
+    })?;
+    let took = began.elapsed();
+    for name in (0..count).flat_map(|number| ["old", "new"].map(|age| (age, number))) {
+        let (age, number) = name;
+        call(&mut client, "DELETE", format!("{prefix}-{age}-{number}?force=1"), None)?;
     }
     Ok(took)
 }

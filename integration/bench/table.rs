@@ -15,6 +15,13 @@ impl Times {
         self.rank(0.5)
     }
 
+    /// The mean: what a rate is made of.
+    pub fn mean(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+        let count = self.0.len() as f64;
+        self.0.iter().sum::<f64>() / count
+    }
+
     fn rank(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
