@@ -14,6 +14,6 @@ pub use docker::{Docker, Follow};
 pub use engine::{Engine, Generation};
 pub use lab::{ADDRESS, Lab};
 pub use namespace::Namespace;
-pub use process::Output;
+pub use process::{Output, sh};
 pub use skep::{Skep, binary};
 pub use wait::wait_for;

@@ -35,7 +35,7 @@ pub use identity::{DataDir, Identity};
 pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, unreachable_leader};
 
-use member::Consensus;
+use member::{Consensus, consensus_failed};
 
 /// How this node stands to a cluster, with what it needs in that standing.
 pub enum Standing {
@@ -363,7 +363,7 @@ async fn begin(
 ) -> Result<(), BackendError> {
     raft.initialize(&addresses.advertise.to_string())
         .await
-        .map_err(|error| BackendError::Internal(chain(&error)))?;
+        .map_err(|error| consensus_failed(&error))?;
     propose(raft, command).await?;
     Ok(())
 }

@@ -26,6 +26,7 @@ mod adopt;
 mod app;
 mod clients;
 mod daemon;
+mod full_disk;
 mod kill9;
 mod proxy;
 mod restart;

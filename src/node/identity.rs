@@ -1,13 +1,13 @@
 //! What a node remembers of its membership between starts, and the files of its certificate. Holds no secrets itself.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use skep_core::id::{ClusterId, NodeId};
 use skep_core::model::cluster::Cluster;
+use skep_raft::durable_file;
 use thiserror::Error;
 
 use crate::manager::SwarmAddresses;
@@ -204,19 +204,10 @@ impl DataDir {
         serde_json::from_slice(&text).map(Some).map_err(damaged)
     }
 
-    /// Writes a file so that after a crash either the old or the new one is there, whole.
+    /// Writes a file so that after a crash, or without room on the disk, either the old or the new one is there, whole.
     fn replace(&self, folder: &Path, name: &str, content: &[u8]) -> Result<(), IdentityError> {
-        let (path, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
-        let write = || {
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let mut file = options.open(&fresh)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &path)
-        };
-        write().map_err(|source| io(&path, source))?;
-        self.sync(folder)
+        durable_file::replace(folder, name, &[content])
+            .map_err(|source| io(&folder.join(name), source))
     }
 
     fn sync(&self, folder: &Path) -> Result<(), IdentityError> {

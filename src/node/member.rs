@@ -37,7 +37,7 @@ use crate::engine::Engine;
 use crate::manager::events::{self, EventLog};
 use crate::manager::leader;
 use skep_core::error::chain;
-use skep_raft::{DataKey, NoTransport, ProposeError, RaftNode, RaftOptions};
+use skep_raft::{DataKey, NoTransport, ProposeError, RaftError, RaftNode, RaftOptions};
 
 /// How long a change of the unlock key may take to reach the disk.
 const KEY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -89,7 +89,7 @@ impl Consensus {
         let options = RaftOptions::new(data.raft(), FIRST_VOTER, key.clone());
         let raft = RaftNode::open(options, Arc::new(NoTransport))
             .await
-            .map_err(|error| BackendError::Internal(chain(&error)))?;
+            .map_err(|error| consensus_failed(&error))?;
         Ok(Self { raft: Arc::new(raft), key })
     }
 }
@@ -201,7 +201,23 @@ pub fn unreachable_leader(error: &ProposeError) -> BackendError {
         ProposeError::NoLeader | ProposeError::NotLeader { .. } => BackendError::NoLeader,
         ProposeError::Timeout => BackendError::Timeout,
         ProposeError::Unknown => BackendError::Internal(error.to_string()),
+        ProposeError::NoRoom(_) | ProposeError::Waits(_) => {
+            BackendError::Unavailable(error.to_string())
+        }
         ProposeError::Stopped(_) => BackendError::NotManager,
+    }
+}
+
+/// Says in the API's terms why consensus did not begin.
+pub fn consensus_failed(error: &RaftError) -> BackendError {
+    match error {
+        RaftError::NoRoom(_) => BackendError::Unavailable(error.to_string()),
+        RaftError::Store(_)
+        | RaftError::Snapshot(_)
+        | RaftError::Options(_)
+        | RaftError::AlreadyInitialised
+        | RaftError::Fatal(_)
+        | RaftError::SlowRecovery { .. } => BackendError::Internal(chain(error)),
     }
 }
 

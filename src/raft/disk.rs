@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use redb::backends::FileBackend;
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
@@ -35,6 +36,16 @@ pub(super) struct Disk {
     key: DataKey,
 }
 
+/// Where a store is, whose it is, and with what it is sealed.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub dir: PathBuf,
+    pub key: DataKey,
+    pub node_id: u64,
+    #[cfg(test)]
+    pub faults: std::sync::Arc<super::tests::faults::Faults>,
+}
+
 /// What a store held when it was opened.
 pub(super) struct Found {
     pub vote: Option<Vote>,
@@ -60,17 +71,46 @@ pub(super) enum Change {
     Committed(Option<LogId>),
 }
 
+impl Place {
+    pub fn new(dir: PathBuf, key: DataKey, node_id: u64) -> Self {
+        Self {
+            dir,
+            key,
+            node_id,
+            #[cfg(test)]
+            faults: std::sync::Arc::default(),
+        }
+    }
+
+    /// Seals an entry's record.
+    pub fn seal(&self, entry: &Entry) -> Result<Vec<u8>, StoreError> {
+        let plain = codec::encode_entry(entry)?;
+        Ok(self.key.seal(RecordKind::Entry, entry.log_id.index, plain))
+    }
+
+    #[cfg(not(test))]
+    fn backend(&self, file: FileBackend) -> FileBackend {
+        file
+    }
+
+    #[cfg(test)]
+    fn backend(&self, file: FileBackend) -> super::tests::faults::FaultyFile {
+        super::tests::faults::FaultyFile { file, faults: self.faults.clone() }
+    }
+}
+
 impl Disk {
     /// Opens the store of a node, making it where it is missing.
     ///
     /// A new store gets its name once it is signed, so that a file cut to nothing is never taken
     /// for a new one.
-    pub fn open(dir: &Path, key: DataKey, node_id: u64) -> Result<Self, StoreError> {
+    pub fn open(place: &Place) -> Result<Self, StoreError> {
+        let dir = &place.dir;
         let path = dir.join(LOG_FILE);
         let io = |source| StoreError::Io { path: path.clone(), source };
         durable_file::create_private_dir(dir).map_err(io)?;
         if path.try_exists().map_err(io)? {
-            return Self::open_file(&path, key, node_id);
+            return Self::open_file(&path, place);
         }
         let unfinished = dir.join(format!("{LOG_FILE}{}", durable_file::UNFINISHED));
         match std::fs::remove_file(&unfinished) {
@@ -78,13 +118,26 @@ impl Disk {
             Ok(()) | Err(_) => {}
         }
         durable_file::create_private(&unfinished).map_err(io)?;
-        let disk = Self::open_file(&unfinished, key, node_id)?;
+        let disk = Self::open_file(&unfinished, place)?;
         std::fs::rename(&unfinished, &path).map_err(io)?;
         durable_file::sync_dir(dir).map_err(io)?;
         Ok(disk)
     }
 
-    fn open_file(path: &Path, key: DataKey, node_id: u64) -> Result<Self, StoreError> {
+    /// Opens the store again after a write to it failed.
+    ///
+    /// Pages that could not be written back may look written in the system's cache. They are
+    /// dropped from it, so that the store is read as it is on disk.
+    pub fn reopen(place: &Place) -> Result<Self, StoreError> {
+        let path = place.dir.join(LOG_FILE);
+        let io = |source| StoreError::Io { path: path.clone(), source };
+        let file = durable_file::open_existing(&path).map_err(io)?;
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+            .map_err(|errno| io(errno.into()))?;
+        Self::open_file(&path, place)
+    }
+
+    fn open_file(path: &Path, place: &Place) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
         let file = durable_file::open_existing(path).map_err(io)?;
         let is_new = path.to_string_lossy().ends_with(durable_file::UNFINISHED);
@@ -92,14 +145,14 @@ impl Disk {
             return Err(StoreError::Damaged("the file is empty".to_owned()));
         }
         guarded(|| {
-            let backend = FileBackend::new(file).map_err(database)?;
+            let backend = place.backend(FileBackend::new(file).map_err(database)?);
             let database = Builder::new()
                 .set_cache_size(PAGE_CACHE_BYTES)
                 .set_check_integrity_on_open(true)
                 .create_with_backend(backend)
                 .map_err(database)?;
-            let disk = Self { database, key };
-            disk.check_format(node_id, is_new)?;
+            let disk = Self { database, key: place.key.clone() };
+            disk.check_format(place.node_id, is_new)?;
             Ok(disk)
         })
     }
@@ -209,12 +262,6 @@ impl Disk {
         Ok(Some(decode(&plain)?))
     }
 
-    /// Seals an entry's record.
-    pub fn seal(&self, entry: &Entry) -> Result<Vec<u8>, StoreError> {
-        let plain = codec::encode_entry(entry)?;
-        Ok(self.key.seal(RecordKind::Entry, entry.log_id.index, plain))
-    }
-
     /// Carries out changes in order, in one transaction.
     pub fn commit(&self, changes: &[Change], durable: bool) -> Result<(), StoreError> {
         guarded(|| {
@@ -293,7 +340,7 @@ pub(super) fn record_size(sealed: &[u8]) -> u32 {
 /// Runs a database call and turns a panic in it into an error.
 fn guarded<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     // The closure's state is dropped with the failed call, so that nothing half-changed is looked
-    // at again: after an error the writer refuses all further work.
+    // at again: after an error the writer opens the store anew or refuses all further work.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let reason = panic
             .downcast_ref::<String>()

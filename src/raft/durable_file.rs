@@ -23,17 +23,27 @@ pub(super) fn open_existing(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Puts a file in place at once: written beside it, synced, renamed, and the directory synced.
-pub(super) fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+/// Puts a file in place at once: written beside it, synced, renamed, and the directory synced. On an
+/// error the old file is as it was, and nothing of the new one takes up room.
+pub fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let unfinished = dir.join(format!("{name}{UNFINISHED}"));
+    let written =
+        write_new(&unfinished, parts).and_then(|()| std::fs::rename(&unfinished, dir.join(name)));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written?;
+    sync_dir(dir)
+}
+
+fn write_new(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()?;
-    std::fs::rename(&unfinished, dir.join(name))?;
-    sync_dir(dir)
+    file.sync_all()
 }
 
 /// Makes renames and removals in a directory last.

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::codec::CodecError;
 use super::crypt::CryptError;
+use super::room::lacks_room;
 
 /// Says why the log on disk cannot be used.
 #[derive(Debug, Error)]
@@ -22,6 +23,12 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The disk, or what this user may have of it, is used up.
+    #[error("the disk of the raft log is full; make room there")]
+    Full(#[source] io::Error),
+    /// A write before this one failed, so that the store must be opened again.
+    #[error("an earlier write to the raft log failed")]
+    Interrupted,
     /// Another process has the store open.
     #[error("the raft log is in use by another process")]
     InUse,
@@ -57,6 +64,25 @@ pub enum StoreError {
     /// The store was closed, or an earlier write failed.
     #[error("the raft log is closed: {0}")]
     Closed(String),
+}
+
+impl StoreError {
+    /// Tells whether the same write may succeed once there is room and the store is opened again.
+    pub fn lacks_room(&self) -> bool {
+        match self {
+            Self::Full(_) | Self::Interrupted => true,
+            Self::Io { source, .. } => lacks_room(source),
+            Self::InUse
+            | Self::Database(_)
+            | Self::Damaged(_)
+            | Self::Sealed(_)
+            | Self::Codec(_)
+            | Self::Hole { .. }
+            | Self::WrongKey
+            | Self::WrongNode { .. }
+            | Self::Closed(_) => false,
+        }
+    }
 }
 
 /// Says why no snapshot can be used or written.
@@ -109,6 +135,38 @@ pub enum SnapshotError {
     Closed,
 }
 
+impl SnapshotError {
+    /// Tells whether the same write may succeed once there is room.
+    pub fn lacks_room(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => lacks_room(source),
+            Self::Damaged(_)
+            | Self::Sealed { .. }
+            | Self::Codec { .. }
+            | Self::TooOld { .. }
+            | Self::Closed => false,
+        }
+    }
+}
+
+/// Says how much room is missing, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error(
+    "no space left on device: {} has {} KiB free, and {} KiB must be free before anything is \
+     changed; make room there and try again, what runs goes on",
+    dir.display(),
+    free_bytes / 1024,
+    needed_bytes.div_ceil(1024)
+)]
+pub struct NoRoom {
+    /// The directory whose disk is full.
+    pub dir: PathBuf,
+    /// Bytes that are free there.
+    pub free_bytes: u64,
+    /// Bytes that must be free there.
+    pub needed_bytes: u64,
+}
+
 /// Says why a node cannot take part in consensus.
 #[derive(Debug, Error)]
 pub enum RaftError {
@@ -124,6 +182,9 @@ pub enum RaftError {
     /// The node is a member of a cluster already.
     #[error("this node is already part of a cluster")]
     AlreadyInitialised,
+    /// The disk is too full to begin.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Consensus stopped for good.
     #[error("raft stopped: {0}")]
     Fatal(String),
@@ -155,6 +216,12 @@ pub enum ProposeError {
     /// Leadership moved while the proposal was under way; it may have been written or not.
     #[error("the leader changed; it is not known whether the change was made")]
     Unknown,
+    /// The disk is full; nothing was written.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// The disk filled up while the proposal was under way; it is written once there is room.
+    #[error("the change waits for room on the disk and is made once there is some: {0}")]
+    Waits(NoRoom),
     /// This node's consensus stopped.
     #[error("raft stopped: {0}")]
     Stopped(String),
@@ -185,6 +252,16 @@ pub(super) fn database(error: impl Into<redb::Error>) -> StoreError {
     let error = error.into();
     if matches!(error, redb::Error::DatabaseAlreadyOpen) {
         return StoreError::InUse;
+    }
+    if matches!(error, redb::Error::PreviousIo) {
+        return StoreError::Interrupted;
+    }
+    if let redb::Error::Io(error) = error {
+        return if lacks_room(&error) {
+            StoreError::Full(error)
+        } else {
+            StoreError::Database(Box::new(redb::Error::Io(error)))
+        };
     }
     StoreError::Database(Box::new(error))
 }

@@ -7,7 +7,7 @@
 mod codec;
 mod crypt;
 mod disk;
-mod durable_file;
+pub mod durable_file;
 mod error;
 pub mod keys;
 mod log_store;
@@ -16,6 +16,7 @@ mod network;
 mod propose;
 mod quorum;
 mod recover;
+mod room;
 mod serve;
 mod snapshot;
 mod state_machine;
@@ -46,19 +47,21 @@ use skep_core::error::chain;
 
 pub use codec::CodecError;
 pub use crypt::{CryptError, DataKey};
-pub use error::{ChangeError, ProposeError, RaftError, SnapshotError, StoreError};
+pub use error::{ChangeError, NoRoom, ProposeError, RaftError, SnapshotError, StoreError};
 pub use keys::{KeyEncryptionKey, KeyError, Keys, LockedKey};
 pub use membership::Change;
 pub use quorum::{Members, quorum_of};
 pub use recover::force_new_group;
+pub use room::free_bytes;
 pub use serve::FrameError;
 pub use state_machine::AppliedEvents;
 pub use supervise::Leadership;
 pub use transport::{FRAME_BYTES_MAX, Lane, NoTransport, Peer, Transport, TransportError};
 
-use disk::LOG_FILE;
+use disk::{LOG_FILE, Place};
 use log_store::LogStore;
 use network::{AddressBook, Peers};
+use room::Room;
 use snapshot::{Loaded, SnapshotStore};
 use state_machine::StateMachine;
 use supervise::{Bounds, Supervisor};
@@ -92,6 +95,9 @@ pub struct RaftOptions {
     pub log_bytes_max: u64,
     /// Bytes of the newest entries kept in memory.
     pub cache_bytes_max: u64,
+    /// Bytes that must be free on the disk before anything is proposed, so that what is under way
+    /// and the next snapshot find room.
+    pub free_bytes_min: u64,
     /// How often a leader tells that it lives.
     pub heartbeat_period: Duration,
     /// A leader holds its lead for one and a half times as long; from then on, followers wait once to one and a half times
@@ -99,6 +105,9 @@ pub struct RaftOptions {
     pub election_timeout: Duration,
     /// How long a proposal, a read or a change of the group may take.
     pub request_timeout: Duration,
+    /// Writes that are to fail.
+    #[cfg(test)]
+    pub(crate) faults: Arc<tests::faults::Faults>,
 }
 
 impl RaftOptions {
@@ -112,9 +121,12 @@ impl RaftOptions {
             entries_kept: 500,
             log_bytes_max: 64 << 20,
             cache_bytes_max: 1 << 20,
+            free_bytes_min: 4 << 20,
             heartbeat_period: Duration::from_millis(200),
             election_timeout: Duration::from_millis(400),
             request_timeout: Duration::from_secs(20),
+            #[cfg(test)]
+            faults: Arc::default(),
         }
     }
 
@@ -151,6 +163,7 @@ struct Inner {
     raft: Consensus,
     log: LogStore,
     snapshots: Arc<SnapshotStore>,
+    room: Arc<Room>,
     bounds: Arc<Bounds>,
     state: watch::Receiver<Arc<State>>,
     events: broadcast::Sender<Arc<AppliedEvents>>,
@@ -183,13 +196,21 @@ impl RaftNode {
     ) -> Result<Self, RaftError> {
         let config = Arc::new(options.config()?);
         let on_disk = options.clone();
-        let storage = tokio::task::spawn_blocking(move || Storage::open(&on_disk))
+        let room = Arc::new(Room::new(options.dir.clone(), options.free_bytes_min));
+        let rooms = Arc::clone(&room);
+        let storage = tokio::task::spawn_blocking(move || Storage::open(&on_disk, rooms))
             .await
             .map_err(|error| RaftError::Fatal(error.to_string()))??;
         let Storage { log, writer, snapshots, loaded } = storage;
         let (published, state) = watch::channel(Arc::new(State::default()));
         let events = broadcast::Sender::new(EVENTS_MAX);
-        let machine = StateMachine::new(Arc::clone(&snapshots), loaded, published, events.clone());
+        let machine = StateMachine::new(
+            Arc::clone(&snapshots),
+            Arc::clone(&room),
+            loaded,
+            published,
+            events.clone(),
+        );
         let removed = watch::Sender::new(false);
         let addresses = AddressBook::default();
         let peers = Peers {
@@ -228,6 +249,7 @@ impl RaftNode {
             raft,
             log,
             snapshots,
+            room,
             bounds,
             state,
             events,
@@ -251,6 +273,7 @@ impl RaftNode {
     /// Makes a new cluster with this node as its one voter, reached at `address` by others, and
     /// waits until it leads.
     pub async fn initialize(&self, address: &str) -> Result<(), RaftError> {
+        self.admit().await?;
         let members =
             BTreeMap::from([(self.inner.node_id, BasicNode { addr: address.to_owned() })]);
         match self.inner.raft.initialize(members).await {
@@ -282,6 +305,8 @@ impl RaftNode {
         if !is_sole_voter.await.map_err(fatal)? {
             return Ok(());
         }
+        // The sole voter's vote waits for room as every write does. The node serves what it has
+        // until then.
         self.inner.raft.trigger().elect(false).await.map_err(fatal)?;
         let applied = |metrics: &RaftMetrics<TypeConfig>| {
             metrics.state == ServerState::Leader
@@ -291,7 +316,11 @@ impl RaftNode {
                 })
         };
         let wait = self.inner.raft.wait(Some(RECOVERY_MAX));
-        match Box::pin(wait.metrics(applied, "log applied")).await {
+        let recovered = tokio::select! {
+            recovered = Box::pin(wait.metrics(applied, "log applied")) => recovered,
+            () = self.inner.room.held() => return Ok(()),
+        };
+        match recovered {
             Ok(_) => Ok(()),
             Err(openraft::metrics::WaitError::Timeout(..)) => {
                 Err(RaftError::SlowRecovery { seconds: RECOVERY_MAX.as_secs() })
@@ -352,6 +381,7 @@ impl RaftNode {
     /// Stops consensus, writes what is still to be written and closes all files. May be called
     /// again. A node that is only dropped goes on, for its own tasks hold it.
     pub async fn shutdown(&self) {
+        self.inner.room.stop();
         // The only error is that the task panicked, which leaves nothing to stop.
         let _ = self.inner.raft.shutdown().await;
         let Some((writer, supervisor)) = self.inner.threads.lock().take() else { return };
@@ -377,18 +407,19 @@ impl RaftNode {
 }
 
 impl Storage {
-    fn open(options: &RaftOptions) -> Result<Self, RaftError> {
-        let snapshots = Arc::new(SnapshotStore::open(&options.dir, options.key.clone())?);
+    fn open(options: &RaftOptions, room: Arc<Room>) -> Result<Self, RaftError> {
+        let snapshots = SnapshotStore::open(&options.dir, options.key.clone())?;
+        #[cfg(test)]
+        let snapshots = snapshots.with_faults(Arc::clone(&options.faults));
+        let snapshots = Arc::new(snapshots);
         // A log that began anew would forget whom this node voted for.
         if !options.dir.join(LOG_FILE).exists() && !snapshots.is_empty()? {
             return Err(StoreError::Damaged("the file is missing".to_owned()).into());
         }
-        let (log, writer) = LogStore::open(
-            &options.dir,
-            options.key.clone(),
-            options.node_id,
-            options.cache_bytes_max,
-        )?;
+        let place = Place::new(options.dir.clone(), options.key.clone(), options.node_id);
+        #[cfg(test)]
+        let place = Place { faults: Arc::clone(&options.faults), ..place };
+        let (log, writer) = LogStore::open(place, options.cache_bytes_max, room)?;
         let checked = Self::load(&log, &snapshots);
         match checked {
             Ok(loaded) => Ok(Self { log, writer, snapshots, loaded }),

@@ -4,7 +4,6 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -14,9 +13,9 @@ use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
-use super::crypt::DataKey;
-use super::disk::Disk;
+use super::disk::{Disk, Place};
 use super::error::{StoreError, io_error};
+use super::room::{Room, Writing};
 use super::tail::Tail;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use super::writer::{QUEUE_MAX, Write, Writer};
@@ -27,8 +26,9 @@ const READ_BYTES_MAX: u64 = 4 << 20;
 /// What readers and the writer share.
 pub(super) struct Shared {
     pub tail: Mutex<Tail>,
-    /// Gone once the writer stopped.
+    /// Gone once the writer stopped, and while it could not be opened again for lack of room.
     pub disk: RwLock<Option<Disk>>,
+    pub room: Arc<Room>,
     /// Transactions committed.
     pub commits: AtomicU64,
     /// Holds the writer back before it carries out a batch.
@@ -52,23 +52,24 @@ pub(super) struct LogReader {
 impl LogStore {
     /// Opens the log in a directory and starts its writer. Blocks.
     pub fn open(
-        dir: &Path,
-        key: DataKey,
-        node_id: u64,
+        place: Place,
         cache_bytes: u64,
+        room: Arc<Room>,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
-        let disk = Disk::open(dir, key, node_id)?;
+        let disk = Disk::open(&place)?;
         let tail = Tail::new(disk.load(cache_bytes)?, cache_bytes);
         let shared = Arc::new(Shared {
             tail: Mutex::new(tail),
             disk: RwLock::new(Some(disk)),
+            room,
             commits: AtomicU64::new(0),
             #[cfg(test)]
             gate: Mutex::new(()),
         });
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer::spawn(Arc::clone(&shared), requests)
-            .map_err(|source| StoreError::Io { path: dir.to_owned(), source })?;
+        let path = place.dir.clone();
+        let writer = Writer::spawn(Arc::clone(&shared), place, requests)
+            .map_err(|source| StoreError::Io { path, source })?;
         Ok((Self { shared, queue }, writer))
     }
 
@@ -123,6 +124,32 @@ impl LogStore {
     }
 }
 
+impl LogReader {
+    /// Reads entries from disk. A store that the writer is about to open again is waited for.
+    async fn read_disk(&self, wanted: Range<u64>) -> io::Result<Vec<Entry>> {
+        loop {
+            let mut writing = self.shared.room.writing();
+            let (shared, range) = (Arc::clone(&self.shared), wanted.clone());
+            let read = tokio::task::spawn_blocking(move || match shared.disk.read().as_ref() {
+                Some(disk) => disk.read(range),
+                None if shared.room.is_held() => Err(StoreError::Interrupted),
+                None => Err(StoreError::Closed("stopped".to_owned())),
+            });
+            match read.await.map_err(io::Error::other)? {
+                Err(error) if error.lacks_room() && *writing.borrow() != Writing::Ended => {
+                    // The writer met the same failure and is bound to say what became of it.
+                    if *writing.borrow() == Writing::Works && writing.changed().await.is_err() {
+                        return Err(io_error(&error));
+                    }
+                    // The sender is held by `self`.
+                    let _ = writing.wait_for(|writing| *writing != Writing::Held).await;
+                }
+                read => return read.map_err(|error| io_error(&error)),
+            }
+        }
+    }
+}
+
 impl RaftLogReader<TypeConfig> for LogReader {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
@@ -132,14 +159,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         if lookup.on_disk.is_empty() {
             return Ok(lookup.cached);
         }
-        let shared = Arc::clone(&self.shared);
-        let wanted = lookup.on_disk.clone();
-        let read = tokio::task::spawn_blocking(move || match shared.disk.read().as_ref() {
-            Some(disk) => disk.read(wanted),
-            None => Err(StoreError::Closed("stopped".to_owned())),
-        });
-        let mut entries =
-            read.await.map_err(io::Error::other)?.map_err(|error| io_error(&error))?;
+        let mut entries = self.read_disk(lookup.on_disk.clone()).await?;
         check_whole(&entries, &lookup.on_disk, self.shared.tail.lock().purged.as_ref())
             .map_err(|error| io_error(&error))?;
         entries.extend(lookup.cached);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::RaftNode;
-use super::error::ProposeError;
+use super::error::{NoRoom, ProposeError};
 use super::supervise::{Leadership, leadership};
 use super::transport::{Lane, Peer, TransportError};
 use super::types::{LogProposal, TypeConfig};
@@ -88,10 +88,25 @@ impl RaftNode {
                 Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
                 outcome => return outcome,
             }
+            self.check_electable()?;
             if !retries.wait().await {
                 return Err(ProposeError::NoLeader);
             }
         }
+    }
+
+    /// Ends the retries when the leader that is waited for is this node, whose vote waits for room.
+    fn check_electable(&self) -> Result<(), NoRoom> {
+        let leaderless = self.inner.leadership.borrow().leader.is_none();
+        if leaderless && self.inner.room.is_held() {
+            return Err(self.inner.room.shortage());
+        }
+        Ok(())
+    }
+
+    /// Refuses what would fill the disk.
+    pub(super) async fn admit(&self) -> Result<(), NoRoom> {
+        self.inner.room.admit(self.inner.snapshots.newest_bytes()).await
     }
 
     /// Proposes once, if this node leads.
@@ -100,8 +115,19 @@ impl RaftNode {
         proposal: &LogProposal,
         deadline: Instant,
     ) -> Result<(u64, Result<Applied, Rejected>), ProposeError> {
+        // Only what is written here needs room here.
+        let leads = self.inner.leadership.borrow().leader == Some(self.inner.node_id);
+        if leads {
+            self.admit().await?;
+        }
         let attempt = Box::pin(self.inner.raft.client_write(proposal.clone()));
-        match timeout_at(deadline, attempt).await {
+        let answer = tokio::select! {
+            answer = timeout_at(deadline, attempt) => answer,
+            () = self.inner.room.held(), if leads => {
+                return Err(ProposeError::Waits(self.inner.room.shortage()));
+            }
+        };
+        match answer {
             Err(_) => Err(ProposeError::Timeout),
             Ok(Ok(response)) => {
                 let outcome = response.data.0.unwrap_or_else(|| Ok(Applied::default()));
@@ -169,6 +195,7 @@ impl RaftNode {
                 Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
                 Err(error) => return Err(error),
             }
+            self.check_electable()?;
             if !retries.wait().await {
                 return Err(ProposeError::NoLeader);
             }

@@ -8,7 +8,7 @@ use openraft::vote::RaftLeaderIdExt as _;
 use openraft::{BasicNode, EntryPayload, Membership};
 
 use super::crypt::DataKey;
-use super::disk::{Change, Disk};
+use super::disk::{Change, Disk, Place};
 use super::error::{RaftError, StoreError};
 use super::snapshot::SnapshotStore;
 use super::types::{Entry, LogId, TypeConfig, Vote};
@@ -25,7 +25,8 @@ pub fn force_new_group(
     address: &str,
 ) -> Result<(), RaftError> {
     let snapshots = SnapshotStore::open(dir, key.clone())?;
-    let disk = Disk::open(dir, key, node_id)?;
+    let place = Place::new(dir.to_owned(), key, node_id);
+    let disk = Disk::open(&place)?;
     let found = disk.load(0)?;
     let snapshot = snapshots.load_newest(found.purged.map(|id| id.index))?;
     let covered = snapshot.and_then(|loaded| loaded.meta.last_log_id);
@@ -43,7 +44,7 @@ pub fn force_new_group(
         log_id: LogId::new(leader, last.index + 1),
         payload: EntryPayload::Membership(membership),
     };
-    let sealed = disk.seal(&entry)?;
+    let sealed = place.seal(&entry)?;
     let changes = [Change::Vote(Vote::new(term, node_id)), Change::Put(entry.log_id.index, sealed)];
     Ok(disk.commit(&changes, true)?)
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -35,6 +36,10 @@ pub(super) struct SnapshotStore {
     key: DataKey,
     /// Held while a file is written; true once the node stops.
     closed: Mutex<bool>,
+    /// Bytes of the newest one.
+    newest_bytes: AtomicU64,
+    #[cfg(test)]
+    pub faults: Arc<super::tests::faults::Faults>,
 }
 
 /// A snapshot as it was read or written.
@@ -48,9 +53,21 @@ impl SnapshotStore {
     /// Opens the directory, making it where it is missing, and clears what a crash left unfinished.
     pub fn open(dir: &Path, key: DataKey) -> Result<Self, SnapshotError> {
         let dir = dir.join(SNAPSHOT_DIR);
-        let store = Self { dir, key, closed: Mutex::new(false) };
+        let store = Self {
+            dir,
+            key,
+            closed: Mutex::new(false),
+            newest_bytes: AtomicU64::new(0),
+            #[cfg(test)]
+            faults: Arc::default(),
+        };
         store.prepare().map_err(|source| store.io(source))?;
         Ok(store)
+    }
+
+    #[cfg(test)]
+    pub fn with_faults(self, faults: Arc<super::tests::faults::Faults>) -> Self {
+        Self { faults, ..self }
     }
 
     fn prepare(&self) -> io::Result<()> {
@@ -102,15 +119,27 @@ impl SnapshotStore {
         let plain = codec::encode_snapshot(meta, state)
             .map_err(|source| SnapshotError::Codec { path: path.clone(), source })?;
         let sealed = self.key.seal(RecordKind::Snapshot, index, plain);
+        self.set_bytes(MAGIC.len() + sealed.len() + SUM_BYTES);
         let sum = Sha256::new().chain_update(MAGIC).chain_update(&sealed).finalize();
 
         let closed = self.closed.lock();
         if *closed {
             return Err(SnapshotError::Closed);
         }
+        #[cfg(test)]
+        self.faults.write().map_err(|source| SnapshotError::Io { path: path.clone(), source })?;
         durable_file::replace(&self.dir, &name, &[MAGIC, &sealed, &sum])
             .map_err(|source| SnapshotError::Io { path, source })?;
         self.prune().map_err(|source| self.io(source))
+    }
+
+    /// Returns the bytes of the newest snapshot that was read or is to be written.
+    pub fn newest_bytes(&self) -> u64 {
+        self.newest_bytes.load(Ordering::Relaxed)
+    }
+
+    fn set_bytes(&self, bytes: usize) {
+        self.newest_bytes.store(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Waits for a write that is under way and refuses all that follow. Blocks.
@@ -139,6 +168,7 @@ impl SnapshotStore {
             Ok(bytes) => bytes,
             Err(source) => return Err(SnapshotError::Io { path, source }),
         };
+        self.set_bytes(bytes.len());
         let Some(sealed) = checked(&bytes) else { return Err(SnapshotError::Damaged(path)) };
         let plain = match self.key.open(RecordKind::Snapshot, index, sealed) {
             Ok(plain) => plain,

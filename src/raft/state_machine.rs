@@ -9,10 +9,12 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 use skep_core::State;
+use skep_core::error::chain;
 use skep_core::state::Event;
 use tokio::sync::{broadcast, watch};
 
 use super::error::io_error;
+use super::room::{Pauses, Room};
 use super::snapshot::{Loaded, SnapshotStore};
 use super::types::{Entry, LogId, Membership, Outcome, Snapshot, SnapshotMeta, TypeConfig};
 
@@ -33,6 +35,7 @@ pub(super) struct StateMachine {
     published: watch::Sender<Arc<State>>,
     events: broadcast::Sender<Arc<AppliedEvents>>,
     snapshots: Arc<SnapshotStore>,
+    room: Arc<Room>,
     /// The newest snapshot; shares with the state what did not change since.
     newest: Arc<Mutex<Option<Loaded>>>,
 }
@@ -41,6 +44,7 @@ pub(super) struct StateMachine {
 pub(super) struct SnapshotBuilder {
     loaded: Loaded,
     snapshots: Arc<SnapshotStore>,
+    room: Arc<Room>,
     newest: Arc<Mutex<Option<Loaded>>>,
 }
 
@@ -48,6 +52,7 @@ impl StateMachine {
     /// Starts from a snapshot, or empty.
     pub fn new(
         snapshots: Arc<SnapshotStore>,
+        room: Arc<Room>,
         loaded: Option<Loaded>,
         published: watch::Sender<Arc<State>>,
         events: broadcast::Sender<Arc<AppliedEvents>>,
@@ -59,6 +64,7 @@ impl StateMachine {
             published,
             events,
             snapshots,
+            room,
             newest: Arc::new(Mutex::new(None)),
         };
         if let Some(loaded) = loaded {
@@ -143,6 +149,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         SnapshotBuilder {
             loaded: Loaded { meta, state: Arc::new(self.state.clone()) },
             snapshots: Arc::clone(&self.snapshots),
+            room: Arc::clone(&self.room),
             newest: Arc::clone(&self.newest),
         }
     }
@@ -153,7 +160,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         state: Arc<State>,
     ) -> Result<(), io::Error> {
         let loaded = Loaded { meta: meta.clone(), state };
-        save(&self.snapshots, &loaded).await?;
+        save(&self.snapshots, &self.room, &loaded).await?;
         self.restore(loaded);
         Ok(())
     }
@@ -167,7 +174,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = Arc<State>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        save(&self.snapshots, &self.loaded).await?;
+        save(&self.snapshots, &self.room, &self.loaded).await?;
         let mut newest = self.newest.lock();
         let known = newest.as_ref().map(|known| known.meta.last_log_id);
         if known.is_none_or(|known| known <= self.loaded.meta.last_log_id) {
@@ -183,12 +190,24 @@ impl Loaded {
     }
 }
 
-/// Writes a snapshot away from the runtime's threads.
-async fn save(snapshots: &Arc<SnapshotStore>, loaded: &Loaded) -> io::Result<()> {
-    let snapshots = Arc::clone(snapshots);
-    let loaded = loaded.clone();
-    tokio::task::spawn_blocking(move || snapshots.save(&loaded.meta, &loaded.state))
-        .await
-        .map_err(io::Error::other)?
-        .map_err(|error| io_error(&error))
+/// Writes a snapshot away from the runtime's threads, however long it takes until there is room for
+/// it: consensus would stop on an error that passes. Only the node's stop ends the wait.
+async fn save(snapshots: &Arc<SnapshotStore>, room: &Room, loaded: &Loaded) -> io::Result<()> {
+    let mut pauses = Pauses::default();
+    let mut waits = false;
+    loop {
+        let (store, loaded) = (Arc::clone(snapshots), loaded.clone());
+        let saved = tokio::task::spawn_blocking(move || store.save(&loaded.meta, &loaded.state));
+        match saved.await.map_err(io::Error::other)? {
+            Err(error) if error.lacks_room() => {
+                if !std::mem::replace(&mut waits, true) {
+                    tracing::error!(error = %chain(&error), "a snapshot waits for room on the disk");
+                }
+                if !room.pause_async(&mut pauses).await {
+                    return Err(io_error(&error));
+                }
+            }
+            saved => return saved.map_err(|error| io_error(&error)),
+        }
+    }
 }

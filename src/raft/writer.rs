@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
-use super::disk::{Change, record_size};
+use super::disk::{Change, Disk, Place, record_size};
 use super::error::StoreError;
 use super::log_store::Shared;
+use super::room::{Pauses, Writing};
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use skep_core::error::chain;
 
@@ -50,6 +51,7 @@ struct Batch {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    place: Place,
     /// Last log id known to be committed that no transaction carried yet.
     committed: Option<Option<LogId>>,
     /// Why no further write can be trusted.
@@ -60,9 +62,10 @@ impl Writer {
     /// Starts the thread, which ends on `Write::Stop` or when nobody can send to it any more.
     pub fn spawn(
         shared: Arc<Shared>,
+        place: Place,
         queue: mpsc::Receiver<Write>,
     ) -> Result<JoinHandle<()>, io::Error> {
-        let writer = Self { shared, committed: None, failed: None };
+        let writer = Self { shared, place, committed: None, failed: None };
         std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || writer.run(queue))
     }
 
@@ -100,6 +103,7 @@ impl Writer {
             let reason = chain(error);
             tracing::error!(error = %reason, "writing the raft log failed");
             self.failed.get_or_insert(reason);
+            self.shared.room.set(Writing::Ended);
         }
         for waiting in batch.waiting {
             let outcome = match &self.failed {
@@ -121,10 +125,8 @@ impl Writer {
             Write::Append { entries, done } => {
                 batch.waiting.push(Waiting::Append(done));
                 batch.durable = true;
-                let disk = self.shared.disk.read();
-                let disk = disk.as_ref().ok_or_else(|| StoreError::Closed("stopped".to_owned()))?;
                 for entry in entries {
-                    let sealed = disk.seal(&entry)?;
+                    let sealed = self.place.seal(&entry)?;
                     let index = entry.log_id.index;
                     batch.stored.push((entry.log_id, record_size(&sealed)));
                     batch.changes.push(Change::Put(index, sealed));
@@ -161,11 +163,7 @@ impl Writer {
         if batch.changes.is_empty() {
             return Ok(());
         }
-        {
-            let disk = self.shared.disk.read();
-            let disk = disk.as_ref().ok_or_else(|| StoreError::Closed("stopped".to_owned()))?;
-            disk.commit(&batch.changes, batch.durable)?;
-        }
+        self.commit_or_hold(batch)?;
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         let mut tail = self.shared.tail.lock();
         for (id, size) in &batch.stored {
@@ -174,8 +172,54 @@ impl Writer {
         Ok(())
     }
 
+    /// Commits a batch, however long it takes until there is room for it: whoever waits for the
+    /// batch must not be told of an error that passes, for consensus stops on any. Only the node's
+    /// stop ends the wait.
+    fn commit_or_hold(&self, batch: &Batch) -> Result<(), StoreError> {
+        let room = &self.shared.room;
+        let mut pauses = Pauses::default();
+        loop {
+            match self.try_commit(batch) {
+                Ok(()) => {
+                    if room.is_held() {
+                        tracing::info!("there is room on the disk again, the raft log goes on");
+                        room.set(Writing::Works);
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.lacks_room() => {
+                    if !room.is_held() {
+                        tracing::error!(
+                            error = %chain(&error),
+                            "the raft log waits for room on the disk: {}", room.shortage()
+                        );
+                        room.set(Writing::Held);
+                    }
+                    // The database refuses everything after a failed write.
+                    drop(self.shared.disk.write().take());
+                    if !room.pause(&mut pauses) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn try_commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        if self.shared.disk.read().is_none() {
+            let disk = Disk::reopen(&self.place)?;
+            *self.shared.disk.write() = Some(disk);
+        }
+        match self.shared.disk.read().as_ref() {
+            Some(disk) => disk.commit(&batch.changes, batch.durable),
+            None => Err(StoreError::Closed("stopped".to_owned())),
+        }
+    }
+
     /// Closes the database, so that it can be opened again at once.
     fn close(&mut self) {
+        self.shared.room.set(Writing::Ended);
         drop(self.shared.disk.write().take());
     }
 }

@@ -46,7 +46,7 @@ async fn flipped_bytes_in_the_log_lose_nothing_silently() -> TestResult {
     propose(&node, 0..40).await?;
     node.shutdown().await;
     let intact = fs::read(dir.path().join(LOG_FILE))?;
-    let expected = Disk::open(dir.path(), key(), 1)?.load(1 << 20)?;
+    let expected = Disk::open(&place(dir.path(), 1))?.load(1 << 20)?;
     // Most of the file is empty pages: aim at the part in use as well as at all of it.
     let used = intact.iter().rposition(|byte| *byte != 0).unwrap_or_default();
     let mut refused = 0;
@@ -54,7 +54,7 @@ async fn flipped_bytes_in_the_log_lose_nothing_silently() -> TestResult {
         let mut damaged = intact.clone();
         damaged[position] ^= 0x40;
         fs::write(dir.path().join(LOG_FILE), damaged)?;
-        let opened = Disk::open(dir.path(), key(), 1).and_then(|disk| disk.load(1 << 20));
+        let opened = Disk::open(&place(dir.path(), 1)).and_then(|disk| disk.load(1 << 20));
         match opened {
             Ok(found) => {
                 assert_eq!(found.sizes, expected.sizes, "byte {position}");

@@ -3,6 +3,8 @@
 mod codec;
 mod compaction;
 mod crash;
+pub(crate) mod faults;
+mod full_disk;
 mod group;
 mod group_commit;
 mod keys;
@@ -20,6 +22,7 @@ use skep_core::model::{Annotations, Sensitive};
 use skep_core::time::Timestamp;
 use skep_core::{Command, Proposal};
 
+use super::disk::Place;
 use super::types::TypeConfig;
 use super::{DataKey, RaftNode, RaftOptions};
 
@@ -34,6 +37,10 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn key() -> DataKey {
     DataKey::from_bytes([7; 32])
+}
+
+fn place(dir: &Path, node_id: u64) -> Place {
+    Place::new(dir.to_owned(), key(), node_id)
 }
 
 fn options(dir: &Path) -> RaftOptions {

@@ -98,12 +98,14 @@ async fn watchers_see_writes_before_the_writer_is_answered() -> TestResult {
 #[tokio::test]
 async fn a_failed_disk_stops_the_node_with_a_reason() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let node = leader(options(dir.path())).await?;
+    let options = options(dir.path());
+    let faults = std::sync::Arc::clone(&options.faults);
+    let node = leader(options).await?;
     propose(&node, 0..1).await?;
-    drop(node.inner.log.shared().disk.write().take());
+    faults.fail_after(0, std::io::ErrorKind::Other);
     let error = node.propose(proposal(1)).await.err().ok_or("written")?;
     assert!(
-        matches!(&error, ProposeError::Stopped(reason) if reason.contains("closed")),
+        matches!(&error, ProposeError::Stopped(reason) if reason.contains("other error")),
         "{error}"
     );
     let mut leadership = node.leadership();

@@ -8,8 +8,9 @@ use skep_core::State;
 use tempfile::TempDir;
 use tokio::sync::{broadcast, watch};
 
-use super::{TestResult, key};
+use super::{TestResult, key, place};
 use crate::log_store::LogStore;
+use crate::room::Room;
 use crate::snapshot::SnapshotStore;
 use crate::state_machine::StateMachine;
 use crate::types::TypeConfig;
@@ -22,12 +23,19 @@ struct Builder {
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        let room = Arc::new(Room::new(dir.path().to_owned(), 0));
         let (log, _writer) =
-            LogStore::open(dir.path(), key(), 0, self.cache_bytes).expect("a new log");
+            LogStore::open(place(dir.path(), 0), self.cache_bytes, Arc::clone(&room))
+                .expect("a new log");
         let snapshots = SnapshotStore::open(dir.path(), key()).expect("a new directory");
         let (published, _) = watch::channel(Arc::new(State::default()));
-        let machine =
-            StateMachine::new(Arc::new(snapshots), None, published, broadcast::Sender::new(1));
+        let machine = StateMachine::new(
+            Arc::new(snapshots),
+            room,
+            None,
+            published,
+            broadcast::Sender::new(1),
+        );
         Ok((dir, log, machine))
     }
 }
