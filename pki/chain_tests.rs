@@ -8,7 +8,8 @@ use x509_parser::extensions::ParsedExtension;
 
 use crate::test_support::{CLUSTER, DAY, NODE, NOW};
 use crate::{
-    Error, NodeRole, RootCa, cross_sign, generate_node, pem, read_identity, renewal_window, x509,
+    Error, NodeRole, RootCa, cross_sign, generate_node, is_signed_by, pem, read_identity,
+    renewal_window, x509,
 };
 
 /// Walks from the leaf to the root; every link must hold.
@@ -64,9 +65,11 @@ fn issued_certificates_verify() -> Result<(), Error> {
         assert_eq!(verify(&leaf(root)?, &root.certificate_pem), Ok(()));
         let read = RootCa::from_pem(&root.certificate_pem, &root.key_pem)?;
         assert_eq!(verify(&leaf(&read)?, &root.certificate_pem), Ok(()));
+        assert!(is_signed_by(&leaf(root)?, &root.certificate_pem)?);
     }
     let stranger = RootCa::generate(NOW)?;
     assert!(verify(&leaf(&stranger)?, &ours.certificate_pem).is_err());
+    assert!(!is_signed_by(&leaf(&stranger)?, &ours.certificate_pem)?);
     Ok(())
 }
 
@@ -81,6 +84,8 @@ fn cross_signed_chains_verify_against_the_old_root() -> Result<(), Error> {
         assert_eq!(verify(&chain, &old.certificate_pem), Ok(()));
         assert_eq!(verify(&leaf, &new.certificate_pem), Ok(()), "peers that know the new root");
         assert!(verify(&leaf, &old.certificate_pem).is_err(), "not without the intermediate");
+        assert!(is_signed_by(&chain, &old.certificate_pem)?);
+        assert!(!is_signed_by(&leaf, &old.certificate_pem)?);
         assert_eq!(crate::issuer_of(&intermediate)?, crate::issuer_of(&new.certificate_pem)?);
         assert_eq!(renewal_window(&intermediate)?, renewal_window(&new.certificate_pem)?);
         assert_eq!(read_identity(&chain)?.node_id, NODE, "the leaf of a chain is read");

@@ -18,7 +18,8 @@ mod x509;
 pub use error::Error;
 pub use node_cert::{
     Identity, NodeCertificate, NodePublicKey, NodeRequest, NodeRole, generate_node,
-    generate_request, issue_node, read_identity, read_identity_der, renew_at, renewal_window,
+    generate_request, is_signed_by, issue_node, read_identity, read_identity_der, renew_at,
+    renewal_window,
 };
 pub use root::{RootCa, issuer_of};
 pub use rotation::{DesiredCa, cross_sign, parse_desired_ca};

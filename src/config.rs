@@ -56,6 +56,16 @@ pub enum CliCommand {
         #[arg(value_name = "SERVICE|TASK")]
         reference: String,
     },
+    /// Check what skep stands on: engine, kernel, ports, clock, disk, state, certificates, limits
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor {
+        /// Print JSON: {"findings": [{area, level, what, advice}]}
+        #[arg(long)]
+        json: bool,
+        /// What the daemon is told.
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "For example: skep completions bash > /etc/bash_completion.d/skep")]
     Completions {
@@ -72,6 +82,20 @@ Each flag can also be set in the environment (SKEP_HOST, SKEP_ENGINE, ...) or in
 A flag wins over the environment, the environment over the file. The cluster's own port is chosen by
 `docker swarm init --listen-addr`, as in Docker. Whoever can open a tcp:// host controls this machine:
 keep it on loopback.";
+
+const DOCTOR_HELP: &str = "\
+Give it the flags, the environment and the file that the daemon gets, and it looks at the same engine,
+sockets and data folder. It works with and without a running daemon or engine, and changes nothing that
+stays. Each line is one finding:
+  ok       as it should be
+  note     good to know, or what this user could not see
+  warning  works, but not well or not for long
+  PROBLEM  does not work
+and below a finding stands what to do about it. The exit status is 1 if there is a problem, else 0.
+
+As root it sees more: who holds a port, the data folder, mount namespaces. For example:
+  sudo skep doctor
+  skep doctor --engine unix:///run/user/1000/docker.sock --json";
 
 /// Flags of the daemon; what is not given comes from the file or the defaults.
 #[derive(Debug, Args)]
@@ -259,7 +283,10 @@ mod tests {
         let line = ["skep", "daemon"].iter().chain(arguments);
         match Cli::parse_from(line).command {
             CliCommand::Daemon(args) => args,
-            CliCommand::Status { .. } | CliCommand::Why { .. } | CliCommand::Completions { .. } => {
+            CliCommand::Status { .. }
+            | CliCommand::Why { .. }
+            | CliCommand::Doctor { .. }
+            | CliCommand::Completions { .. } => {
                 panic!("a daemon line parses as one")
             }
         }

@@ -1,5 +1,6 @@
 //! The binary: reads the command line, starts what it names.
 
+mod doctor;
 mod status;
 mod why;
 
@@ -15,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "skep: {error:#}");
             ExitCode::FAILURE
@@ -23,20 +24,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: CliCommand) -> anyhow::Result<()> {
+fn run(command: CliCommand) -> anyhow::Result<ExitCode> {
     match command {
         CliCommand::Daemon(args) => {
             let config = Config::resolve(args)?;
             start_logging(&config)?;
-            runtime()?.block_on(daemon(config))
+            runtime()?.block_on(daemon(config))?;
         }
-        CliCommand::Status { host } => runtime()?.block_on(status::print(&host)),
-        CliCommand::Why { host, reference } => runtime()?.block_on(why::print(&host, &reference)),
+        CliCommand::Status { host } => runtime()?.block_on(status::print(&host))?,
+        CliCommand::Why { host, reference } => {
+            runtime()?.block_on(why::print(&host, &reference))?
+        }
+        CliCommand::Doctor { json, daemon } => {
+            let config = Config::resolve(daemon)?;
+            let healthy = runtime()?.block_on(Box::pin(doctor::print(&config, json)))?;
+            return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skep", &mut std::io::stdout());
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -31,7 +31,7 @@ use crate::api::{EngineProxy, listen};
 use crate::config::Config;
 use crate::manager::{SwarmAddresses, cluster, host_addresses};
 
-pub use identity::{DataDir, Identity};
+pub use identity::{DataDir, Identity, IdentityError};
 pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, unreachable_leader};
 

@@ -74,6 +74,11 @@ impl Identity {
 pub struct DataDir(PathBuf);
 
 impl DataDir {
+    /// Names a folder that need not be there.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
     /// Makes the folder if it is missing.
     ///
     /// # Errors

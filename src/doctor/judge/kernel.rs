@@ -1,0 +1,84 @@
+//! Findings about the kernel's features.
+
+use crate::doctor::facts::{Facts, Module, Nft};
+use crate::doctor::finding::{Findings, Level};
+
+/// Features, how bad it is to lack them, and what they are for.
+const FEATURES: [(&str, Level, &str); 5] = [
+    ("bridge", Level::Problem, "networks of containers need it"),
+    ("nf_conntrack", Level::Problem, "published ports and ways out of containers need it"),
+    (
+        "br_netfilter",
+        Level::Note,
+        "containers that reach each other through published ports need it",
+    ),
+    ("vxlan", Level::Warning, "overlay networks over several nodes need it"),
+    ("wireguard", Level::Note, "encrypted overlay networks over several nodes need it"),
+];
+
+/// Share of tracked connections, in percent, from which the table counts as nearly full.
+const CONNECTIONS_PERCENT: u64 = 90;
+
+pub fn kernel(facts: &Facts, out: &mut Findings<'_>) {
+    let kernel = &facts.kernel;
+    let mut here = Vec::new();
+    for (name, level, purpose) in FEATURES {
+        match kernel.modules.get(name) {
+            Some(Module::Here | Module::Loadable) => here.push(name),
+            Some(Module::Absent) => out.at(
+                level,
+                format!("The kernel has no {name}; {purpose}."),
+                format!("Install the kernel's modules, then run `modprobe {name}`."),
+            ),
+            Some(Module::Unknown) | None => out.note(
+                format!("Whether the kernel has {name} could not be told; {purpose}."),
+                format!("Try `modprobe {name}`."),
+            ),
+        }
+    }
+    if !here.is_empty() {
+        out.ok(format!("The kernel has {}.", here.join(", ")));
+    }
+    match kernel.ip_forward {
+        Some(true) => out.ok("IP forwarding is on."),
+        Some(false) => out.problem(
+            "IP forwarding is off: containers reach nothing beyond this machine.",
+            "Run `sysctl -w net.ipv4.ip_forward=1` and keep it in /etc/sysctl.d.",
+        ),
+        None => out.unseen("Whether IP forwarding is on could not be read."),
+    }
+    if !kernel.tun {
+        out.note(
+            "There is no TUN device (/dev/net/tun); only tunnels in user space need it.",
+            "Run `modprobe tun` if you want them.",
+        );
+    }
+    if let Some((used, most)) = kernel.connections
+        && used.saturating_mul(100) >= most.saturating_mul(CONNECTIONS_PERCENT)
+    {
+        out.warning(
+            format!("{used} of {most} connections are tracked; new ones are dropped when the table is full."),
+            "Raise net.netfilter.nf_conntrack_max.",
+        );
+    }
+    nft(&kernel.nft, out);
+}
+
+fn nft(nft: &Nft, out: &mut Findings<'_>) {
+    match nft {
+        Nft::Works(version) => out.ok(format!("nftables work ({version}).")),
+        Nft::Untried(version) => {
+            out.unseen(format!(
+                "{version} is installed; whether the kernel takes its rules only root can try."
+            ));
+        }
+        Nft::NoProgram => out.warning(
+            "The program nft is missing; networks over several nodes need it.",
+            "Install the package nftables.",
+        ),
+        Nft::Fails(reason) => out.warning(
+            format!("The kernel does not take nftables rules: {reason}."),
+            "Run `modprobe nf_tables`, or use a kernel that has it.",
+        ),
+    }
+}
