@@ -11,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, debug_span, error, warn};
 
 use crate::clock;
-use skep_raft::RaftNode;
+use skep_raft::{ProposeError, RaftNode};
 
 /// Wait after a plan could not be committed although nothing contradicted it.
 const RETRY_PERIOD: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Wait after a plan found no room on the disk, for which there is no event.
+const FULL_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Plans whenever the state changes or a plan asked to be woken, until `shutdown`.
 pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
@@ -66,6 +69,11 @@ async fn step(raft: &RaftNode, planner: &mut Planner, state: &Arc<State>) -> Opt
         Ok((_, Err(rejected))) => {
             error!(error = %rejected, "a plan contradicts the state it was made from");
             Some(clock::now().after(RETRY_PERIOD))
+        }
+        // Consensus says once that it refuses, and waits as long as it lasts.
+        Err(failure @ (ProposeError::NoRoom(_) | ProposeError::Waits(_))) => {
+            debug!(error = %failure, "the plan waits for room");
+            Some(clock::now().after(FULL_PERIOD))
         }
         Err(failure) => {
             warn!(error = %failure, "the plan was not committed");

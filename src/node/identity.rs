@@ -160,10 +160,10 @@ impl DataDir {
         }
     }
 
-    /// Writes the certificate, its key and the root it descends from.
+    /// Writes the certificate, its key and the root it descends from. Without room for all, the old ones stay.
     ///
     /// # Errors
-    /// Says which file cannot be written.
+    /// Says why they cannot be written.
     pub fn write_certificate(
         &self,
         certificate: &skep_pki::NodeCertificate,
@@ -171,9 +171,12 @@ impl DataDir {
     ) -> Result<(), IdentityError> {
         let folder = self.certificates();
         Self::open(&folder)?;
-        self.replace(&folder, "swarm-root-ca.crt", root_pem.as_bytes())?;
-        self.replace(&folder, "swarm-node.key", certificate.key_pem.as_bytes())?;
-        self.replace(&folder, "swarm-node.crt", certificate.certificate_pem.as_bytes())
+        let files: [(&str, &[&[u8]]); 3] = [
+            ("swarm-root-ca.crt", &[root_pem.as_bytes()]),
+            ("swarm-node.key", &[certificate.key_pem.as_bytes()]),
+            ("swarm-node.crt", &[certificate.certificate_pem.as_bytes()]),
+        ];
+        durable_file::replace_all(&folder, &files).map_err(|source| io(&folder, source))
     }
 
     /// Tells whether the certificate on disk was issued by the cluster's root and is not due for renewal at `now_unix`.

@@ -26,12 +26,28 @@ pub(super) fn open_existing(path: &Path) -> io::Result<File> {
 /// Puts a file in place at once: written beside it, synced, renamed, and the directory synced. On an
 /// error the old file is as it was, and nothing of the new one takes up room.
 pub fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-    let unfinished = dir.join(format!("{name}{UNFINISHED}"));
-    let written =
-        write_new(&unfinished, parts).and_then(|()| std::fs::rename(&unfinished, dir.join(name)));
+    replace_all(dir, &[(name, parts)])
+}
+
+/// Puts files in place that belong together: none, unless there was room for all. A crash may leave
+/// the first of them new.
+pub fn replace_all(dir: &Path, files: &[(&str, &[&[u8]])]) -> io::Result<()> {
+    let unfinished = |name: &str| dir.join(format!("{name}{UNFINISHED}"));
+    let write = || {
+        for (name, parts) in files {
+            write_new(&unfinished(name), parts)?;
+        }
+        for (name, _) in files {
+            std::fs::rename(unfinished(name), dir.join(name))?;
+        }
+        Ok(())
+    };
+    let written: io::Result<()> = write();
     if written.is_err() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&unfinished);
+        for (name, _) in files {
+            // The first error is the one to tell.
+            let _ = std::fs::remove_file(unfinished(name));
+        }
     }
     written?;
     sync_dir(dir)

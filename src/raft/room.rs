@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
@@ -37,6 +38,8 @@ pub(super) struct Room {
     writing: watch::Sender<Writing>,
     /// Counts the looks that found room; a pause ends with it.
     looks: watch::Sender<u64>,
+    /// Whether proposals were refused last, so that it is told once.
+    refuses: AtomicBool,
     stopping: Mutex<bool>,
     woken: Condvar,
 }
@@ -65,6 +68,7 @@ impl Room {
             bytes_min,
             writing: watch::Sender::new(Writing::Works),
             looks: watch::Sender::new(0),
+            refuses: AtomicBool::new(false),
             stopping: Mutex::new(false),
             woken: Condvar::new(),
         }
@@ -77,7 +81,14 @@ impl Room {
         // Where the system cannot tell, the write itself will.
         let free_bytes = free_bytes(&self.dir).unwrap_or(u64::MAX);
         if free_bytes < needed_bytes {
-            return Err(NoRoom { dir: self.dir.clone(), free_bytes, needed_bytes });
+            let refusal = NoRoom { dir: self.dir.clone(), free_bytes, needed_bytes };
+            if !self.refuses.swap(true, Ordering::Relaxed) {
+                tracing::error!(error = %refusal, "changes are refused");
+            }
+            return Err(refusal);
+        }
+        if self.refuses.load(Ordering::Relaxed) && self.refuses.swap(false, Ordering::Relaxed) {
+            tracing::info!("there is room on the disk again, changes are taken");
         }
         if !self.is_held() {
             return Ok(());

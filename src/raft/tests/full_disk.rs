@@ -133,7 +133,8 @@ fn a_file_that_cannot_be_replaced_stays_as_it_was() -> TestResult {
     std::fs::create_dir(dir.path().join("name"))?;
     std::fs::write(dir.path().join("name/inside"), b"old")?;
     // A directory that is not empty cannot be renamed over.
-    assert!(crate::durable_file::replace(dir.path(), "name", &[b"new"]).is_err());
+    let files: [(&str, &[&[u8]]); 2] = [("name", &[b"new"]), ("other", &[b"new"])];
+    assert!(crate::durable_file::replace_all(dir.path(), &files).is_err());
     assert_eq!(std::fs::read(dir.path().join("name/inside"))?, b"old");
     assert_eq!(std::fs::read_dir(dir.path())?.count(), 1, "nothing unfinished is left");
     Ok(())
