@@ -49,7 +49,8 @@ pub(super) fn found(summary: ContainerSummary) -> Option<Found> {
 /// `None` for a container that is being removed.
 pub(super) fn view(found: ContainerInspectResponse) -> Option<ContainerView> {
     let state = found.state.unwrap_or_default();
-    let container = container(&state)?;
+    let check = found.config.and_then(|config| config.healthcheck);
+    let container = container(&state, check.and_then(|check| check.retries))?;
     let running = matches!(container, Container::Running { .. });
     Some(ContainerView {
         id: found.id.unwrap_or_default(),
@@ -60,7 +61,10 @@ pub(super) fn view(found: ContainerInspectResponse) -> Option<ContainerView> {
     })
 }
 
-fn container(state: &ContainerState) -> Option<Container> {
+/// Failures in a row that make a container unhealthy where its check does not say.
+const RETRIES: i64 = 3;
+
+fn container(state: &ContainerState, retries: Option<i64>) -> Option<Container> {
     let health = match state.health.as_ref().and_then(|health| health.status) {
         None | Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) => Health::Unchecked,
         Some(HealthStatusEnum::STARTING) => Health::Starting,
@@ -70,7 +74,7 @@ fn container(state: &ContainerState) -> Option<Container> {
     let exited = || Container::Exited {
         code: state.exit_code.unwrap_or_default(),
         error: state.error.clone().unwrap_or_default(),
-        health,
+        health: last_health(state, health, retries),
     };
     match state.status {
         Some(ContainerStateStatusEnum::CREATED) => Some(Container::Created),
@@ -86,6 +90,17 @@ fn container(state: &ContainerState) -> Option<Container> {
             let running = state.running == Some(true);
             Some(if running { Container::Running { health } } else { exited() })
         }
+    }
+}
+
+/// Returns how a container was when it ended. The engine calls every one unhealthy that has a check and does not run, so
+/// the failures that it has counted must tell.
+fn last_health(state: &ContainerState, health: Health, retries: Option<i64>) -> Health {
+    let failures = state.health.as_ref().and_then(|health| health.failing_streak).unwrap_or(0);
+    let allowed = retries.filter(|retries| *retries > 0).unwrap_or(RETRIES);
+    match health {
+        Health::Unhealthy if failures < allowed => Health::Healthy,
+        Health::Unchecked | Health::Starting | Health::Healthy | Health::Unhealthy => health,
     }
 }
 
@@ -171,4 +186,35 @@ fn generic_resource(found: GenericResourcesInner) -> Option<GenericResource> {
     }
     let counted = found.discrete_resource_spec?;
     Some(GenericResource::Discrete { kind: counted.kind?, value: counted.value? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_container_is_as_healthy_as_it_was() {
+        let ended = |failing_streak, retries| {
+            let health = bollard::models::Health {
+                status: Some(HealthStatusEnum::UNHEALTHY),
+                failing_streak: Some(failing_streak),
+                ..Default::default()
+            };
+            let state = ContainerState {
+                status: Some(ContainerStateStatusEnum::EXITED),
+                health: Some(health),
+                ..ContainerState::default()
+            };
+            match container(&state, retries) {
+                Some(Container::Exited { health, .. }) => Some(health),
+                Some(Container::Absent | Container::Created | Container::Running { .. }) | None => {
+                    None
+                }
+            }
+        };
+        assert_eq!(ended(0, None), Some(Health::Healthy));
+        assert_eq!(ended(2, Some(0)), Some(Health::Healthy));
+        assert_eq!(ended(3, Some(0)), Some(Health::Unhealthy));
+        assert_eq!(ended(1, Some(1)), Some(Health::Unhealthy));
+    }
 }

@@ -7,7 +7,7 @@ use bollard::models::{
     HostConfigIsolationEnum, HostConfigLogConfig, Mount, MountBindOptions,
     MountBindOptionsPropagationEnum, MountImageOptions, MountTmpfsOptions, MountType,
     MountVolumeOptions, MountVolumeOptionsDriverConfig, NetworkConnectRequest, NetworkingConfig,
-    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    PortBinding, ResourcesUlimits,
 };
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
 use skep_core::agent::container::{FileMount, TASK_ID_LABEL};
@@ -139,10 +139,6 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
     };
     HostConfig {
         network_mode,
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            maximum_retry_count: None,
-        }),
         mounts: (!mounts.is_empty()).then_some(mounts),
         nano_cpus: limit(plan.nano_cpus),
         memory: limit(plan.memory_bytes),
