@@ -51,7 +51,7 @@ impl Call {
         if body.is_empty() && dialect::is_old(&self.engine_version()) {
             return Err(ApiError::bad_request("got EOF while reading request body"));
         }
-        json::decode(&self.head.headers, &body)
+        json::decode(&self.head.headers, &body, dialect::wording(&self.engine_version()))
     }
 
     /// Takes the whole body.

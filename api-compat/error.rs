@@ -262,7 +262,8 @@ fn name_taken(kind: Kind, name: &str) -> ApiError {
         Kind::Secret | Kind::Config => {
             ApiError::rpc(Code::AlreadyExists, format!("{kind} {name} already exists"))
         }
-        Kind::Network => ApiError::conflict(format!("network with name {name} already exists")),
+        // The same name is found before; this one differs in case.
+        Kind::Network => ApiError::rpc(Code::Unknown, "name conflicts with an existing object"),
         Kind::Service | Kind::Node | Kind::Task | Kind::Cluster => ApiError::rpc(
             Code::AlreadyExists,
             format!("name conflicts with an existing object: {kind} {name} already exists"),

@@ -98,6 +98,13 @@ impl Filters {
         self.any(key, |value| text.starts_with(value))
     }
 
+    /// Tells whether a name begins as one of the values of `prefixes` or is one of `whole`; case does not matter.
+    pub fn names(&self, prefixes: &str, whole: &str, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.get(prefixes).any(|prefix| name.starts_with(&prefix.to_lowercase()))
+            || self.get(whole).any(|wanted| name == wanted.to_lowercase())
+    }
+
     /// Tells whether the labels have every `k` or `k=v` of a key; an empty `v` asks for `k` alone.
     pub fn labels(&self, key: &str, labels: &Labels) -> bool {
         self.get(key).all(|wanted| {

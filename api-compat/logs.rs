@@ -7,6 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::backend::{LogItem, LogLine, LogOptions, LogSelector};
 use crate::call::Call;
+use crate::dialect;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::reply::{self, Reply};
@@ -48,7 +49,11 @@ fn since(text: &str) -> Result<Option<skep_core::time::Timestamp>, ApiError> {
     }
     let moment = time::parse_moment(text);
     moment.map(Some).ok_or_else(|| {
-        ApiError::internal(format!("failed to parse value as time or duration: {text:?}"))
+        let (seconds, nanos) = text.split_once('.').unwrap_or((text, ""));
+        let wrong = if seconds.parse::<i64>().is_ok() { nanos } else { seconds };
+        ApiError::internal(format!(
+            "could not parse since timestamp: strconv.ParseInt: parsing {wrong:?}: invalid syntax"
+        ))
     })
 }
 
@@ -73,12 +78,16 @@ pub(crate) async fn serve(
 ) -> Reply {
     let items = call.backend.logs(selector, request.options.clone()).await;
     let items = items.map_err(|error| call.fail(error))?;
+    let engine = call.engine_version();
     let framed = !terminal;
     let kind = if framed && call.version >= ApiVersion(1, 42) { MULTIPLEXED } else { RAW };
     let pieces =
         items.filter_map(move |item| std::future::ready(piece(&item, &request, framed).map(Ok)));
     let mut response = reply::with_body(StatusCode::OK, reply::streamed(pieces.boxed()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // Older engines leave it to the client what this is.
+    if !dialect::is_old(&engine) {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
     Ok(response)
 }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 use skep_core::agent::network::endpoint_mac;
@@ -20,13 +21,14 @@ use crate::attachments;
 use crate::backend::{EngineVersion, Membership};
 use crate::call::{Call, collect_json};
 use crate::convert::network::{services_to_wire, spec_from_wire, to_wire};
+use crate::dialect;
 use crate::error::{ApiError, Code, NOT_IN_SWARM};
 use crate::filters::Filters;
 use crate::json;
 use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
-use crate::wire::network::{self as wire, NetworkCreateRequest, NetworkCreated};
+use crate::wire::network::{self as wire, ConnectRequest, NetworkCreateRequest, NetworkCreated};
 
 /// Label of an engine's network that stands in for a cluster network; its value is the id.
 pub const TWIN_LABEL: &str = "skep.network.id";
@@ -116,10 +118,7 @@ fn listed(state: &State, filters: &Filters, network: &Network) -> bool {
         && filters.labels("label", &network.spec.annotations.labels)
         && filters.exact("scope", "swarm")
         && filters.exact("type", "custom")
-        && filters.any("dangling", |value| {
-            let unused = !network.spec.ingress && !in_use(state, network);
-            unused == matches!(value, "1" | "true")
-        })
+        && filters.any("dangling", |value| !in_use(state, network) == matches!(value, "1" | "true"))
 }
 
 /// What a reference to a network means.
@@ -219,10 +218,11 @@ pub async fn inspect(mut call: Call, reference: &str) -> Reply {
             }
             if let Some(state) = state.filter(|_| verbose) {
                 let held = shown.containers.as_ref();
-                shown.services = Some(services_to_wire(&state, &network, |container| {
+                let services = services_to_wire(&state, &network, |container| {
                     let found = held.and_then(|held| held.get(container));
                     found.map(|found| field(found, "EndpointID").to_owned()).unwrap_or_default()
-                }));
+                });
+                shown.services = (!services.is_empty()).then_some(services);
             }
             Ok(reply::json(StatusCode::OK, &shown))
         }
@@ -275,30 +275,45 @@ fn endpoint_id(parts: &[&str]) -> String {
 /// Fails on names that are taken and on specs that cannot be.
 pub async fn create(mut call: Call) -> Reply {
     let body = call.bytes().await?;
-    let request: NetworkCreateRequest = json::decode(&call.head.headers, &body)?;
+    let wording = dialect::wording(&call.engine_version());
+    let request: NetworkCreateRequest = json::decode(&call.head.headers, &body, wording)?;
     let state = cluster(&call).await;
     let taken = || ApiError::conflict(format!("network with name {} already exists", request.name));
     let named = |network: &Arc<Network>| network.spec.annotations.name == request.name;
     if state.as_deref().is_some_and(|state| state.networks().values().any(named)) {
         return Err(taken());
     }
+    if request.config_only {
+        // Its driver is of no account, but an engine outside a swarm refuses the cluster's.
+        call.restore(without_driver(body));
+        return call.pass().await;
+    }
     if request.driver != "overlay" && request.scope != "swarm" {
         call.restore(body);
         return call.pass().await;
     }
-    if request.name.is_empty() {
-        return Err(ApiError::bad_request("invalid name: name is empty"));
+    let old = dialect::is_old(&call.engine_version());
+    if request.name.trim().is_empty() {
+        return Err(if old {
+            ApiError::internal(format!("invalid name: {}", request.name))
+        } else {
+            ApiError::bad_request("invalid name: name is empty")
+        });
+    }
+    if BUILT_IN.contains(&request.name.as_str()) {
+        let text = format!("operation is not permitted on predefined {} network ", request.name);
+        return Err(ApiError::forbidden(text));
     }
     let local = call.engine_json(&["networks", &request.name], &Query::default()).await?;
     if local.is_some_and(|network| field(&network, "Name") == request.name) {
         return Err(taken());
     }
-    if BUILT_IN.contains(&request.name.as_str()) {
-        let text = format!("{} is a pre-defined network and cannot be created", request.name);
+    if request.driver == "overlay" && request.scope == "local" {
+        let text = "cannot downgrade network scope for overlay networks";
         return Err(ApiError::forbidden(text));
     }
     let Some(state) = state else { return Err(no_cluster(&call).await) };
-    let spec = spec_from_wire(request)?;
+    let spec = spec_from_wire(request, wording)?;
     if let Some(other) = visible(&state).find(|network| spec.ingress && network.spec.ingress) {
         let text = format!("ingress network ({}) is already present", other.id);
         return Err(ApiError::rpc(Code::AlreadyExists, text));
@@ -307,6 +322,12 @@ pub async fn create(mut call: Call) -> Reply {
     call.propose(Command::CreateNetwork { id: id.clone(), spec: Box::new(spec) }).await?;
     await_allocation(&call, &id).await;
     Ok(reply::json(StatusCode::CREATED, &NetworkCreated { id: id.to_string(), warning: "" }))
+}
+
+fn without_driver(body: Bytes) -> Bytes {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice::<Value>(&body) else { return body };
+    fields.retain(|name, _| !name.eq_ignore_ascii_case("Driver"));
+    Value::Object(fields).to_string().into()
 }
 
 /// Says why this node cannot make cluster networks.
@@ -373,11 +394,14 @@ pub async fn remove(mut call: Call, reference: &str) -> Reply {
 /// Fails for networks that plain containers may not join.
 pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
     let state = cluster(&call).await;
-    let network = match find(&call, state.as_deref(), reference, "").await? {
-        Found::Local(id) => {
-            call.redirect(&["networks", &id, verb])?;
-            return call.pass().await;
-        }
+    let found = find(&call, state.as_deref(), reference, "").await;
+    if let Ok(Found::Local(id)) = &found {
+        call.redirect(&["networks", id, verb])?;
+        return call.pass().await;
+    }
+    check_container(&mut call).await?;
+    let network = match found? {
+        Found::Local(_) => return Err(ApiError::no_such(Kind::Network, reference)),
         Found::Cluster(network) => network,
     };
     if verb == "connect" {
@@ -385,6 +409,23 @@ pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
     } else {
         attachments::disconnect_network(call, &network).await
     }
+}
+
+/// Checks that a request names a container of the engine, which is looked for before the network is.
+async fn check_container(call: &mut Call) -> Result<(), ApiError> {
+    let body = call.bytes().await?;
+    let wording = dialect::wording(&call.engine_version());
+    let request: ConnectRequest = json::decode(&call.head.headers, &body, wording)?;
+    call.restore(body);
+    if request.container.is_empty() {
+        return Err(ApiError::bad_request("invalid name or ID supplied: \"\""));
+    }
+    let asked = ["containers", &request.container, "json"];
+    let response = call.ask_engine(&asked, &Query::default()).await?;
+    if response.status() != StatusCode::NOT_FOUND {
+        return Ok(());
+    }
+    Err(ApiError::not_found(format!("No such container: {}", request.container)))
 }
 
 /// Answers `POST /networks/prune`. Twins are skep's to remove; unused cluster networks go where there is a manager.

@@ -56,6 +56,17 @@ impl Query {
         }
     }
 
+    /// As [`Query::strict_bool`], with the shorter text of what rotates keys.
+    ///
+    /// # Errors
+    /// Fails on a value that is none of Go's words for a truth value.
+    pub fn rotates(&self, name: &str) -> Result<bool, ApiError> {
+        self.strict_bool(name).map_err(|_| {
+            let value = self.get(name);
+            ApiError::bad_request(format!("invalid value for {name}: {value}"))
+        })
+    }
+
     /// Reads the `version` parameter that every update must carry; `kind` is the word of the error's text.
     ///
     /// # Errors

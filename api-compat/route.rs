@@ -11,8 +11,8 @@ pub struct ApiVersion(pub u32, pub u32);
 impl ApiVersion {
     /// The newest version served.
     pub const MAX: Self = Self(1, 51);
-    /// The oldest version served.
-    pub const MIN: Self = Self(1, 24);
+    /// The oldest version served, where the engine serves it as well.
+    pub const MIN: Self = Self(1, 12);
 
     /// Reads `1.51`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -149,6 +149,10 @@ pub enum Route {
 /// Finds the route of a path without its version prefix.
 pub fn route(method: &Method, path: &str) -> Route {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    // The engine sends clients to the address without what is superfluous.
+    if path.starts_with("//") || segments.iter().rev().skip(1).any(|part| part.is_empty()) {
+        return Route::Engine;
+    }
     let get = method == Method::GET;
     let post = method == Method::POST;
     match segments.as_slice() {
@@ -312,6 +316,8 @@ mod tests {
         assert_eq!(route(&Method::POST, "/containers/x/wait"), Route::Engine);
         assert_eq!(route(&Method::DELETE, "/containers/x"), Route::ContainerEnd("x".to_owned()));
         assert_eq!(route(&Method::HEAD, "/_ping"), Route::Ping);
+        assert_eq!(route(&Method::GET, "//services"), Route::Engine);
+        assert_eq!(route(&Method::POST, "/services//create"), Route::Engine);
         assert_eq!(route(&Method::GET, "/networks/create"), Route::NetworkInspect("create".into()));
     }
 

@@ -50,11 +50,13 @@ async fn answer(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<B
         }
         None => {
             let query = request.uri().query().unwrap_or("").to_owned();
-            match dispatch(found, Call::new(backend, version, read_ahead(request).await)).await {
+            match dispatch(found.clone(), Call::new(backend, version, read_ahead(request).await))
+                .await
+            {
                 Ok(response) => response,
                 Err(error) => {
                     let filters = Query::parse(&query);
-                    let error = dialect::translate(error, &engine, filters.get("filters"));
+                    let error = dialect::translate(error, &engine, &found, filters.get("filters"));
                     return failed(&error, &engine, highest);
                 }
             }

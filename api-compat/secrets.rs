@@ -34,11 +34,9 @@ pub async fn list(call: Call) -> Reply {
 /// Ids and names widen the list, labels narrow it.
 fn shown(filters: &Filters, secret: &Secret) -> bool {
     let name = &secret.spec.annotations.name;
-    let given =
-        ["id", "label", "name", "names"].iter().any(|key| *key != "label" && filters.contains(key));
+    let given = ["id", "name", "names"].iter().any(|key| filters.contains(key));
     let named = filters.get("id").any(|prefix| secret.id.as_str().starts_with(prefix))
-        || filters.get("name").any(|prefix| name.starts_with(prefix))
-        || filters.get("names").any(|wanted| wanted == name);
+        || filters.names("name", "names", name);
     (named || !given) && filters.labels("label", &secret.spec.annotations.labels)
 }
 

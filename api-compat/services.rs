@@ -15,7 +15,7 @@ use skep_core::model::{Kind, Sensitive};
 use skep_core::state::State;
 use skep_core::state::query::{LookupError, service_status};
 
-use crate::backend::LogSelector;
+use crate::backend::{EngineVersion, LogSelector};
 use crate::call::Call;
 use crate::convert::service as convert;
 use crate::dialect;
@@ -42,7 +42,9 @@ pub async fn list(call: Call) -> Reply {
     let counted = call.version >= ApiVersion(1, 41) && call.query.strict_bool("status")?;
     let filters = call.filters(&FILTERS)?;
     let state = call.state().await?;
-    if filters.is_empty() {
+    let engine = call.engine_version();
+    // What is kept is written for current engines.
+    if filters.is_empty() && !dialect::trims(&engine) {
         let listing = call.backend.listing();
         let text = if counted {
             listing.counted(state.services(), |service| status(&state, service))
@@ -56,7 +58,7 @@ pub async fn list(call: Call) -> Reply {
         .values()
         .filter(|service| matches(service, &filters))
         .map(|service| {
-            let mut written = convert::service(service, false);
+            let mut written = show(&engine, service, false);
             written.service_status = counted.then(|| status(&state, service));
             written
         })
@@ -72,7 +74,7 @@ pub async fn inspect(call: Call, reference: &str) -> Reply {
     let insert_defaults = call.query.strict_bool("insertDefaults")?;
     let state = call.state().await?;
     let service = find(&state, reference)?;
-    Ok(reply::json(StatusCode::OK, &convert::service(service, insert_defaults)))
+    Ok(reply::json(StatusCode::OK, &show(&call.engine_version(), service, insert_defaults)))
 }
 
 /// Answers `POST /services/create`.
@@ -154,6 +156,16 @@ pub async fn logs(call: Call, reference: &str) -> Reply {
     logs::serve(call, selector, request, terminal).await
 }
 
+/// Shows a service with the fields that services of this engine have.
+fn show(engine: &EngineVersion, service: &Service, insert_defaults: bool) -> wire::Service {
+    let mut shown = convert::service(service, insert_defaults);
+    dialect::trim(engine, &mut shown.spec.task_template);
+    if let Some(previous) = &mut shown.previous_spec {
+        dialect::trim(engine, &mut previous.task_template);
+    }
+    shown
+}
+
 /// Finds a service by full id, name or start of its id.
 pub(crate) fn find<'a>(state: &'a State, reference: &str) -> Result<&'a Arc<Service>, ApiError> {
     found(Kind::Service, reference, state.find_service(reference))
@@ -228,6 +240,10 @@ async fn read_spec(
     state: &State,
 ) -> Result<ServiceSpec, ApiError> {
     for target in convert::network_targets(asked) {
+        // Docker takes no name for the beginning of every id.
+        if target.is_empty() && !state.networks().is_empty() {
+            return Err(ApiError::ambiguous(Kind::Network, "", state.networks().len()));
+        }
         if matches!(state.find_network(target), Err(LookupError::NotFound)) {
             refuse_local_network(call, target).await?;
         }

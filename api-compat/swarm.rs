@@ -133,9 +133,9 @@ pub async fn update(mut call: Call) -> Reply {
     let spec: Spec = call.json().await?;
     let version = call.query.version("swarm")?;
     let rotate = Rotate {
-        worker_token: call.query.strict_bool("rotateWorkerToken")?,
-        manager_token: call.query.strict_bool("rotateManagerToken")?,
-        unlock_key: call.query.strict_bool("rotateManagerUnlockKey")?,
+        worker_token: call.query.rotates("rotateWorkerToken")?,
+        manager_token: call.query.rotates("rotateManagerToken")?,
+        unlock_key: call.query.rotates("rotateManagerUnlockKey")?,
     };
     call.state().await?;
     let spec = spec_for_update(spec)?;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::backend::Membership;
 use crate::call::{Call, collect_json};
 use crate::convert::cluster::info_to_wire;
+use crate::dialect;
 use crate::error::{ApiError, not_manager};
 use crate::filters::Filters;
 use crate::reply::{self, Reply};
@@ -32,7 +33,9 @@ pub fn ping(call: &Call) -> Reply {
     };
     let headers = response.headers_mut();
     headers.insert("builder-version", HeaderValue::from_static("2"));
-    headers.insert("swarm", HeaderValue::from_static(standing));
+    if !dialect::is_old(&call.engine_version()) {
+        headers.insert("swarm", HeaderValue::from_static(standing));
+    }
     let never = HeaderValue::from_static("no-cache, no-store, must-revalidate");
     headers.insert(CACHE_CONTROL, never);
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
@@ -154,7 +157,7 @@ pub async fn containers(mut call: Call) -> Reply {
         "1" | "true" => true,
         "0" | "false" => false,
         other => {
-            return Err(ApiError::bad_request(format!("invalid filter 'is-task={other}'")));
+            return Err(ApiError::bad_request(format!("invalid filter 'is-task=[{other}]'")));
         }
     };
     if wanted {

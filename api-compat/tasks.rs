@@ -56,6 +56,7 @@ pub async fn inspect(call: Call, reference: &str) -> Reply {
 /// Shows a task with the fields that tasks of this engine have.
 fn show(engine: &EngineVersion, task: &Task) -> wire::Task {
     let mut shown = convert::task(task);
+    dialect::trim(engine, &mut shown.spec);
     if dialect::is_old(engine) {
         shown.volumes = None;
     }

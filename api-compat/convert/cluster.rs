@@ -135,8 +135,8 @@ fn merge(given: Spec, mut spec: ClusterSpec) -> Result<ClusterSpec, ApiError> {
     spec.keep_old_snapshots = given.raft.keep_old_snapshots.unwrap_or(spec.keep_old_snapshots);
     over(&mut spec.snapshot_interval, given.raft.snapshot_interval);
     over(&mut spec.log_entries_for_slow_followers, given.raft.log_entries_for_slow_followers);
-    over(&mut spec.election_tick, ticks(given.raft.election_tick)?);
-    over(&mut spec.heartbeat_tick, ticks(given.raft.heartbeat_tick)?);
+    over(&mut spec.election_tick, ticks(given.raft.election_tick));
+    over(&mut spec.heartbeat_tick, ticks(given.raft.heartbeat_tick));
     let heartbeat = u64::try_from(given.dispatcher.heartbeat_period).map_err(|_| {
         ApiError::invalid_argument("heartbeat time period cannot be a negative duration")
     })?;
@@ -147,6 +147,11 @@ fn merge(given: Spec, mut spec: ClusterSpec) -> Result<ClusterSpec, ApiError> {
         return Err(ApiError::invalid_argument(text));
     }
     over(&mut spec.node_cert_expiry, expiry);
+    if given.ca_config.signing_ca_cert.is_empty() && !given.ca_config.signing_ca_key.is_empty() {
+        return Err(ApiError::invalid_argument(
+            "if a signing CA key is provided, the signing CA cert must also be provided",
+        ));
+    }
     over(&mut spec.signing_ca_cert, given.ca_config.signing_ca_cert);
     over(&mut spec.signing_ca_key, Sensitive(given.ca_config.signing_ca_key.into_bytes()));
     spec.force_rotate = given.ca_config.force_rotate;
@@ -156,8 +161,9 @@ fn merge(given: Spec, mut spec: ClusterSpec) -> Result<ClusterSpec, ApiError> {
     Ok(spec)
 }
 
-fn ticks(given: i64) -> Result<u32, ApiError> {
-    u32::try_from(given).map_err(|_| ApiError::invalid_argument("ticks cannot be negative"))
+/// Keeps the low half of a number, as Docker does: a negative count becomes a huge one.
+fn ticks(given: i64) -> u32 {
+    u32::try_from(given & i64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 fn external_ca(ca: wire::swarm::ExternalCa) -> Result<ExternalCa, ApiError> {

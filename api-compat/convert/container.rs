@@ -129,7 +129,7 @@ fn privileges_to_core(privileges: &wire::Privileges) -> Result<core::Privileges,
             .apparmor
             .as_ref()
             .map(|apparmor| word_or_default(&apparmor.mode, &["disabled"])),
-        no_new_privileges: privileges.no_new_privileges,
+        no_new_privileges: privileges.no_new_privileges.unwrap_or(false),
     })
 }
 
@@ -184,7 +184,7 @@ fn privileges_from_core(privileges: &core::Privileges) -> wire::Privileges {
             profile: STANDARD.encode(&seccomp.profile),
         }),
         apparmor: privileges.apparmor.as_ref().map(|mode| wire::AppArmor { mode: mode.clone() }),
-        no_new_privileges: privileges.no_new_privileges,
+        no_new_privileges: Some(privileges.no_new_privileges),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use skep_core::model::network::{IpamConfig, IpamOptions, Network, NetworkSpec};
+use skep_core::model::service::{PublishMode, Service};
 use skep_core::model::task::TaskState;
 use skep_core::model::{Annotations, Driver};
 use skep_core::state::State;
 
 use crate::error::{ApiError, Code};
+use crate::json::Wording;
 use crate::wire;
 use crate::wire::network::{ConfigFrom, Ipam, NetworkCreateRequest, NetworkService, NetworkTask};
 use crate::wire::time::Time;
@@ -49,9 +51,14 @@ pub fn to_wire(network: &Network) -> wire::network::Network {
 
 fn ipam_to_wire(ipam: &IpamOptions) -> Ipam {
     let name = if ipam.driver.name.is_empty() { "default" } else { &ipam.driver.name };
+    let mut options = ipam.driver.options.clone();
+    if !options.is_empty() {
+        // Docker's allocator leaves this mark where it was given options.
+        options.insert("com.docker.network.ipam.serial".to_owned(), "true".to_owned());
+    }
     Ipam {
         driver: name.to_owned(),
-        options: (!ipam.driver.options.is_empty()).then(|| ipam.driver.options.clone()),
+        options: (!options.is_empty()).then_some(options),
         config: Some(
             ipam.configs
                 .iter()
@@ -101,7 +108,7 @@ pub fn services_to_wire(
             service.spec.annotations.name.clone(),
             NetworkService {
                 vip: vip.unwrap_or_else(|| "<nil>".to_owned()),
-                ports: Vec::new(),
+                ports: if network.spec.ingress { published(service) } else { Vec::new() },
                 local_lb_index: 0,
                 tasks,
             },
@@ -110,12 +117,24 @@ pub fn services_to_wire(
     services
 }
 
+/// Says what a service publishes through the routing mesh.
+fn published(service: &Service) -> Vec<String> {
+    let ports = service.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    ports
+        .filter(|port| port.mode == PublishMode::Ingress)
+        .map(|port| format!("Target: {}, Publish: {}", port.target, port.published))
+        .collect()
+}
+
 /// Reads the spec of a new network.
 ///
 /// # Errors
 /// Says what it may not hold.
-pub fn spec_from_wire(request: NetworkCreateRequest) -> Result<NetworkSpec, ApiError> {
-    check(&request)?;
+pub fn spec_from_wire(
+    request: NetworkCreateRequest,
+    wording: Wording,
+) -> Result<NetworkSpec, ApiError> {
+    check(&request, wording)?;
     let ipam = request.ipam.map(|ipam| IpamOptions {
         driver: Driver { name: ipam.driver, options: ipam.options.unwrap_or_default() },
         configs: ipam
@@ -144,14 +163,22 @@ pub fn spec_from_wire(request: NetworkCreateRequest) -> Result<NetworkSpec, ApiE
     })
 }
 
-fn check(request: &NetworkCreateRequest) -> Result<(), ApiError> {
+fn check(request: &NetworkCreateRequest, wording: Wording) -> Result<(), ApiError> {
     if request.enable_ipv4 == Some(false) {
         return Err(ApiError::bad_request("IPv4 cannot be disabled in a Swarm scoped network"));
     }
     if let Some(ipam) = &request.ipam {
-        check_ipam(ipam, request.enable_ipv6.unwrap_or(false))?;
+        match wording {
+            Wording::Current => check_ipam(ipam, request.enable_ipv6.unwrap_or(false))?,
+            Wording::Old => check_ipam_as_before(ipam)?,
+        }
     }
     check_name(&request.name)?;
+    let ipam_driver = request.ipam.as_ref().map_or("", |ipam| ipam.driver.as_str());
+    if !matches!(ipam_driver, "" | "default") {
+        let text = format!("error during lookup of plugin {ipam_driver}");
+        return Err(ApiError::invalid_argument(text));
+    }
     if request.labels.contains_key(PREDEFINED_LABEL) {
         let text = format!(
             "label {PREDEFINED_LABEL} is for internally created predefined networks and cannot be applied by users"
@@ -258,6 +285,41 @@ fn check_ipam(ipam: &Ipam, ipv6: bool) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::bad_request(format!("invalid network config:\n{}", wrong.join("\n"))))
+}
+
+/// Checks what engines before API 1.42 check, which stop at the first finding.
+fn check_ipam_as_before(ipam: &Ipam) -> Result<(), ApiError> {
+    let refuse =
+        |text: String| Err(ApiError::invalid_argument(format!("ipam configuration: {text}")));
+    for config in ipam.config.iter().flatten() {
+        let given = &config.subnet;
+        if Prefix::parse(given).is_none() {
+            let text = format!("Invalid subnet {given} : invalid CIDR address: {given}");
+            return Err(ApiError::internal(text));
+        }
+    }
+    for config in ipam.config.iter().flatten() {
+        let Some(subnet) = Prefix::parse(&config.subnet) else { continue };
+        let (shown, range) = (subnet.masked().text(), &config.ip_range);
+        if !range.is_empty() {
+            let Some(parsed) = Prefix::parse(range) else {
+                return refuse(format!("invalid range {range}"));
+            };
+            if !subnet.contains(parsed.addr) {
+                return refuse(format!("subnet {shown} does not contain range {range}"));
+            }
+        }
+        if !config.gateway.is_empty() {
+            let Ok(gateway) = config.gateway.parse::<IpAddr>() else {
+                return refuse(format!("invalid gateway {}", config.gateway));
+            };
+            if !subnet.contains(gateway) {
+                let gateway = &config.gateway;
+                return refuse(format!("subnet {shown} does not contain gateway {gateway}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 const fn family(addr: IpAddr) -> &'static str {

@@ -73,9 +73,6 @@ pub fn check_secret(spec: &SecretSpec) -> Result<(), ApiError> {
         Some(driver) if driver.name.is_empty() => {
             Err(ApiError::invalid_argument("secret driver must have a name"))
         }
-        Some(_) if !spec.data.0.is_empty() => {
-            Err(ApiError::invalid_argument("secret data must be empty when a driver is given"))
-        }
         Some(_) => Ok(()),
         None if (1..SECRET_BYTES_LIMIT).contains(&spec.data.0.len()) => Ok(()),
         None => Err(ApiError::invalid_argument(format!(

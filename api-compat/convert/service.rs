@@ -129,10 +129,6 @@ fn runtime(spec: &wire::ServiceSpec) -> Result<core::Runtime, ApiError> {
             Err(ApiError::internal("runtime type \"plugin\" only supported in experimental"))
         }
         "attachment" if task.network_attachment_spec.is_none() => Err(mismatched()),
-        "attachment" => {
-            let text = "invalid task spec: spec type \"attachment\" not supported";
-            Err(ApiError::internal(text))
-        }
         _ => Err(ApiError::bad_request("unsupported runtime")),
     }
 }

@@ -16,7 +16,7 @@ use skep_core::state::State;
 use skep_core::time::Timestamp;
 
 use super::{service, task};
-use crate::json::decode;
+use crate::json::{Wording, decode};
 use crate::route::ApiVersion;
 use crate::wire::service::ServiceSpec;
 
@@ -25,7 +25,7 @@ const NEWEST: ApiVersion = ApiVersion(1, 53);
 fn read(text: &Value) -> ServiceSpec {
     let mut headers = http::HeaderMap::new();
     headers.insert("content-type", http::HeaderValue::from_static("application/json"));
-    decode(&headers, &bytes::Bytes::from(text.to_string())).expect("valid JSON")
+    decode(&headers, &bytes::Bytes::from(text.to_string()), Wording::Current).expect("valid JSON")
 }
 
 fn there_and_back(text: &Value, version: ApiVersion) -> Value {
@@ -245,8 +245,8 @@ fn words_that_are_not_known_are_refused() {
     }
     let attachment =
         json!({"Runtime": "attachment", "NetworkAttachmentSpec": {"ContainerID": "c"}});
-    let text = "invalid task spec: spec type \"attachment\" not supported";
-    assert_eq!(with(&["TaskTemplate"], attachment), (500, text.to_owned()));
+    let text = "unsupported runtime";
+    assert_eq!(with(&["TaskTemplate"], attachment), (400, text.to_owned()));
     let networks = json!([{"Target": "nope"}]);
     assert_eq!(with(&["Networks"], networks), (500, "network nope not found".to_owned()));
 }
@@ -445,7 +445,7 @@ proptest! {
         let mut headers = http::HeaderMap::new();
         headers.insert("content-type", http::HeaderValue::from_static("application/json"));
         let body = bytes::Bytes::from(mutated.to_string());
-        if let Ok(sent) = decode::<ServiceSpec>(&headers, &body)
+        if let Ok(sent) = decode::<ServiceSpec>(&headers, &body, Wording::Current)
             && let Ok(spec) = service::service_spec(&sent, &State::default(), ApiVersion(1, minor))
         {
             let written = service::written(&spec);

@@ -28,8 +28,8 @@ fn rejections_read_as_docker_writes_them() {
         ),
         (
             Rejected::NameTaken { kind: Kind::Network, name: "n".into() },
-            409,
-            "network with name n already exists",
+            500,
+            "rpc error: code = Unknown desc = name conflicts with an existing object",
         ),
         (Rejected::OutOfSequence, 500, "rpc error: code = Unknown desc = update out of sequence"),
         (

@@ -79,7 +79,8 @@ pub struct Privileges {
     pub seccomp: Option<Seccomp>,
     #[serde(rename = "AppArmor", skip_serializing_if = "Option::is_none")]
     pub apparmor: Option<AppArmor>,
-    pub no_new_privileges: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_new_privileges: Option<bool>,
 }
 
 /// Where a credential spec lies.

@@ -169,3 +169,10 @@ pub struct NetworkCreated {
     /// Always empty.
     pub warning: &'static str,
 }
+
+/// What a container that joins or leaves a network must say; the rest is for the engine.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ConnectRequest {
+    pub container: String,
+}

@@ -14,7 +14,7 @@ use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::id::NodeId;
 use skep_core::model::cluster::{Cluster, ClusterSpec, RootCa};
-use skep_core::state::{Applied, Event, State};
+use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 
 use super::{cluster, streams};
@@ -91,6 +91,10 @@ impl Backend for Node {
         let member = self.member()?;
         let state = self.read().await?;
         let current = state.cluster().ok_or(BackendError::NotManager)?;
+        // A stale request is told so before anything is made of its certificates.
+        if current.meta.version != version {
+            return Err(BackendError::Rejected(Rejected::OutOfSequence));
+        }
         let root = desired_root(current, &spec)?;
         let command = cluster::update(current, version, spec, rotate, root);
         propose(&member.raft, command).await?;
@@ -129,7 +133,10 @@ impl Backend for Node {
 
 /// Returns the root that a spec asks for, if it is not the one in use.
 fn desired_root(current: &Cluster, spec: &ClusterSpec) -> Result<Option<RootCa>, BackendError> {
-    let invalid = |error: skep_pki::Error| BackendError::Invalid(error.to_string());
+    let refused = |text: &str| {
+        BackendError::Invalid(format!("rpc error: code = InvalidArgument desc = {text}"))
+    };
+    let invalid = |error: skep_pki::Error| refused(&error.to_string());
     let key = String::from_utf8_lossy(&spec.signing_ca_key.0);
     let desired = skep_pki::parse_desired_ca(&spec.signing_ca_cert, &key, cluster::now_unix())
         .map_err(invalid)?;
@@ -140,8 +147,9 @@ fn desired_root(current: &Cluster, spec: &ClusterSpec) -> Result<Option<RootCa>,
             }
             cluster::held_root(&root, spec.force_rotate).map(Some).map_err(invalid)
         }
-        skep_pki::DesiredCa::External { .. } => Err(BackendError::Unsupported(
-            "rotating to an external CA is not supported by this version of skep".to_owned(),
+        // No signer outside the cluster is asked, so none is ever reached.
+        skep_pki::DesiredCa::External { .. } => Err(refused(
+            "there must be at least one valid, reachable external CA corresponding to the desired CA certificate",
         )),
         skep_pki::DesiredCa::Unspecified => {
             if spec.force_rotate == current.root_ca.last_force_rotate {

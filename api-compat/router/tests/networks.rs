@@ -75,7 +75,7 @@ async fn bad_networks_are_refused() {
         (
             r#"{"Name":"none","Driver":"overlay"}"#,
             403,
-            "none is a pre-defined network and cannot be created",
+            "operation is not permitted on predefined none network ",
         ),
         (r#"{"Name":"","Driver":"overlay"}"#, 400, "invalid name: name is empty"),
         (
@@ -87,6 +87,21 @@ async fn bad_networks_are_refused() {
             r#"{"Name":"x","Driver":"overlay","IPAM":{"Config":[{"Subnet":"nonsense"}]}}"#,
             400,
             "invalid network config:\ninvalid subnet nonsense: invalid CIDR block notation",
+        ),
+        (
+            r#"{"Name":"FRONT","Driver":"overlay"}"#,
+            500,
+            "rpc error: code = Unknown desc = name conflicts with an existing object",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","Scope":"local"}"#,
+            403,
+            "cannot downgrade network scope for overlay networks",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","IPAM":{"Driver":"nope"}}"#,
+            400,
+            "rpc error: code = InvalidArgument desc = error during lookup of plugin nope",
         ),
         (
             r#"{"Name":"x","Driver":"overlay","EnableIPv4":false}"#,
@@ -114,6 +129,55 @@ async fn local_networks_are_the_engines_to_make() {
     ask(&fake, "POST", "/networks/create", r#"{"Name":"x","Driver":"bridge"}"#)
         .await
         .is(201, "{\"Id\":\"l1\"}");
+    ask(&fake, "POST", "/networks/create", r#"{"Name":"x","Driver":"overlay","ConfigOnly":true}"#)
+        .await
+        .is(201, "{\"Id\":\"l1\"}");
+}
+
+#[tokio::test]
+async fn a_container_is_looked_for_before_its_network() {
+    let fake = with_network().await;
+    fake.engine("/v1.51/containers/nope/json", 404, "{\"message\":\"No such container: nope\"}\n");
+    for verb in ["connect", "disconnect"] {
+        for network in ["front", "missing"] {
+            let path = format!("/networks/{network}/{verb}");
+            ask(&fake, "POST", &path, "{}")
+                .await
+                .is(400, "{\"message\":\"invalid name or ID supplied: \\\"\\\"\"}\n");
+            ask(&fake, "POST", &path, r#"{"Container":"nope"}"#)
+                .await
+                .is(404, "{\"message\":\"No such container: nope\"}\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn older_engines_say_it_their_own_way() {
+    let mut fake = manager();
+    fake.api = ((1, 12), (1, 41));
+    fake.engine("/v1.41/networks/x", 404, "{}");
+    for (body, status, text) in [
+        (r#"{"Name":"","Driver":"overlay"}"#, 500, "invalid name: "),
+        (
+            r#"{"Name":"x","Driver":"overlay","IPAM":{"Config":[{"Subnet":"nonsense"}]}}"#,
+            500,
+            "Invalid subnet nonsense : invalid CIDR address: nonsense",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","IPAM":{"Config":[{"Subnet":"10.8.0.0/24","IPRange":"10.9.0.0/25"}]}}"#,
+            400,
+            "rpc error: code = InvalidArgument desc = ipam configuration: subnet 10.8.0.0/24 does not contain range 10.9.0.0/25",
+        ),
+    ] {
+        let answer = ask(&fake, "POST", "/networks/create", body).await;
+        let expected = serde_json::json!({ "message": text });
+        assert_eq!((answer.status, answer.json()), (status, expected));
+    }
+    let ping = ask(&fake, "GET", "/_ping", "").await;
+    assert_eq!(ping.header("swarm"), "");
+    ask(&fake, "GET", "/v1.12/nodes?filters=x", "")
+        .await
+        .is(500, "{\"message\":\"invalid character 'x' looking for beginning of value\"}\n");
 }
 
 #[tokio::test]
