@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -71,8 +72,11 @@ impl Call {
         }
     }
 
-    /// Puts a body back that was taken to be looked at.
+    /// Puts a body back that was taken to be looked at, or another one in its place.
     pub fn restore(&mut self, body: Bytes) {
+        if let Some(length) = self.head.headers.get_mut(CONTENT_LENGTH) {
+            *length = HeaderValue::from(body.len());
+        }
         self.body = reply::full(body);
     }
 

@@ -40,9 +40,10 @@ pub fn translate(
     }
     if error.message == "invalid filter" {
         // The list of services alone takes it for the client's mistake.
-        let status = match route {
-            Route::ServiceList => StatusCode::BAD_REQUEST,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        let status = if *route == Route::ServiceList {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
         };
         return ApiError::new(status, junk_filters(filters));
     }

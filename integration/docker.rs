@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::process::{Daemon, finish};
 use crate::{Output, wait_for};
 
+/// Users of the image that tests run; the differential scenarios name them.
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n";
+
 /// Most seconds one CLI call may take; exit code 124 says it took longer.
 const PATIENCE: &str = "150";
 
@@ -140,8 +143,8 @@ impl Docker {
             .find(|path| Path::new(path).is_file())
             .context("no busybox: install busybox-static")?;
         std::fs::copy(program, root.join("bin/busybox"))?;
-        std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
-        std::fs::write(root.join("etc/group"), "root:x:0:\n")?;
+        std::fs::write(root.join("etc/passwd"), PASSWD)?;
+        std::fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
         let applets = finish(Command::new(program).arg("--list"), b"")?.ok("busybox --list")?;
         for applet in applets.lines().filter(|name| *name != "busybox") {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet))?;
@@ -153,8 +156,7 @@ impl Docker {
         )?;
         packed.ok("tar")?;
         let archive = archive.to_string_lossy().into_owned();
-        let change = r#"CMD ["/bin/sh"]"#;
-        self.ok(&["import", "-c", change, "-c", "ENV PATH=/bin", &archive, "busybox:latest"])?;
+        self.ok(&["import", "-c", r#"CMD ["sh"]"#, &archive, "busybox:latest"])?;
         Ok(())
     }
 }

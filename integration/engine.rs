@@ -130,7 +130,7 @@ fn spawn(generation: Generation, space: &Namespace, folder: &Path) -> Result<Dae
     std::fs::write(&config, settings)?;
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut command = space.command("unshare");
-    command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, "lab"]);
+    command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, "skep-1"]);
     command.arg(&program).arg("--config-file").arg(&config);
     command.args(["-H", &format!("unix://{}", at("engine.sock"))]);
     command.args(["--data-root", &at("data"), "--exec-root", &at("exec")]);

@@ -67,11 +67,16 @@ async fn a_twin_lends_its_containers() {
 #[tokio::test]
 async fn bad_networks_are_refused() {
     let fake = with_network().await;
-    fake.engine("/v1.51/networks/host", 200, r#"{"Name":"host"}"#);
+    fake.engine("/v1.51/networks/taken", 200, r#"{"Name":"taken"}"#);
     for (body, status, text) in [
+        (r#"{"Name":"taken","Driver":"overlay"}"#, 409, "network with name taken already exists"),
         (r#"{"Name":"front","Driver":"overlay"}"#, 409, "network with name front already exists"),
         (r#"{"Name":"front"}"#, 409, "network with name front already exists"),
-        (r#"{"Name":"host","Driver":"overlay"}"#, 409, "network with name host already exists"),
+        (
+            r#"{"Name":"host","Driver":"overlay"}"#,
+            403,
+            "operation is not permitted on predefined host network ",
+        ),
         (
             r#"{"Name":"none","Driver":"overlay"}"#,
             403,
