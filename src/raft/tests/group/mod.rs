@@ -27,6 +27,7 @@ struct Group {
     history: Arc<History>,
     next_number: Arc<AtomicU64>,
     written: Arc<Notify>,
+    request_timeout: Duration,
 }
 
 fn address(id: u64) -> String {
@@ -36,12 +37,22 @@ fn address(id: u64) -> String {
 impl Group {
     /// Makes a group of voters 1, 2, ...
     async fn new(voters: u64, seed: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::with_timeout(voters, seed, Duration::from_secs(4)).await
+    }
+
+    /// As `new`, with another bound on how long a request may take.
+    async fn with_timeout(
+        voters: u64,
+        seed: u64,
+        request_timeout: Duration,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let mut group = Self {
             links: Links::new(seed),
             nodes: BTreeMap::new(),
             history: Arc::default(),
             next_number: Arc::new(AtomicU64::new(0)),
             written: Arc::default(),
+            request_timeout,
         };
         group.start(1, tempfile::tempdir()?).await?;
         let first = group.node(1);
@@ -65,7 +76,7 @@ impl Group {
             node_id: id,
             snapshot_interval: 60,
             entries_kept: 10,
-            request_timeout: Duration::from_secs(4),
+            request_timeout: self.request_timeout,
             ..options(dir)
         }
     }
