@@ -130,6 +130,14 @@ impl RaftOptions {
         }
     }
 
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            snapshot_interval: AtomicU64::new(self.snapshot_interval),
+            entries_kept: AtomicU64::new(self.entries_kept),
+            log_bytes_max: self.log_bytes_max,
+        }
+    }
+
     fn config(&self) -> Result<Config, RaftError> {
         let millis = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX / 4);
         let config = Config {
@@ -195,13 +203,8 @@ impl RaftNode {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, RaftError> {
         let config = Arc::new(options.config()?);
-        let on_disk = options.clone();
         let room = Arc::new(Room::new(options.dir.clone(), options.free_bytes_min));
-        let rooms = Arc::clone(&room);
-        let storage = tokio::task::spawn_blocking(move || Storage::open(&on_disk, rooms))
-            .await
-            .map_err(|error| RaftError::Fatal(error.to_string()))??;
-        let Storage { log, writer, snapshots, loaded } = storage;
+        let Storage { log, writer, snapshots, loaded } = Storage::begin(&options, &room).await?;
         let (published, state) = watch::channel(Arc::new(State::default()));
         let events = broadcast::Sender::new(EVENTS_MAX);
         let machine = StateMachine::new(
@@ -229,11 +232,7 @@ impl RaftNode {
             }
         };
         let (leadership_sender, leadership) = watch::channel(Leadership::default());
-        let bounds = Arc::new(Bounds {
-            snapshot_interval: AtomicU64::new(options.snapshot_interval),
-            entries_kept: AtomicU64::new(options.entries_kept),
-            log_bytes_max: options.log_bytes_max,
-        });
+        let bounds = Arc::new(options.bounds());
         let supervisor = Supervisor {
             node_id: options.node_id,
             raft: raft.clone(),
@@ -407,6 +406,14 @@ impl RaftNode {
 }
 
 impl Storage {
+    /// Opens away from the runtime's threads.
+    async fn begin(options: &RaftOptions, room: &Arc<Room>) -> Result<Self, RaftError> {
+        let (options, room) = (options.clone(), Arc::clone(room));
+        tokio::task::spawn_blocking(move || Self::open(&options, room))
+            .await
+            .map_err(|error| RaftError::Fatal(error.to_string()))?
+    }
+
     fn open(options: &RaftOptions, room: Arc<Room>) -> Result<Self, RaftError> {
         let snapshots = SnapshotStore::open(&options.dir, options.key.clone())?;
         #[cfg(test)]

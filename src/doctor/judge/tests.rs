@@ -8,8 +8,8 @@ use super::judge;
 use crate::doctor::facts::*;
 use crate::doctor::finding::Level::{self, Note, Problem, Warning};
 
-fn healthy() -> Facts {
-    let engine = Server {
+fn healthy_engine() -> Server {
+    Server {
         address: "unix:///var/run/docker.sock".to_owned(),
         reach: Reach::Answers,
         pid: Some(10),
@@ -20,7 +20,11 @@ fn healthy() -> Facts {
         }),
         version: json!({"Version": "28.5.2", "ApiVersion": "1.51"}),
         ahead_millis: Some(3),
-    };
+    }
+}
+
+fn healthy() -> Facts {
+    let engine = healthy_engine();
     let daemon = Server {
         address: "unix:///run/skep/docker.sock".to_owned(),
         info: json!({"Swarm": {"LocalNodeState": "active", "NodeID": "n1"}}),
