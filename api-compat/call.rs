@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_core::command::Command;
 use skep_core::state::{Applied, State};
+use skep_core::time::Timestamp;
 
 use crate::backend::{Backend, BackendError, Body, EngineVersion};
 use crate::dialect;
@@ -94,6 +95,27 @@ impl Call {
     /// Says why this node cannot tell.
     pub async fn state(&self) -> Result<Arc<State>, ApiError> {
         self.backend.read().await.map_err(|error| self.fail(error))
+    }
+
+    /// Looks at newer states for as long as `waits` holds, at most until `deadline`; returns the last one looked at.
+    pub async fn wait_while(
+        &self,
+        mut state: Arc<State>,
+        deadline: Timestamp,
+        waits: impl Fn(&State) -> bool,
+    ) -> Arc<State> {
+        while waits(&state) {
+            let left = deadline.since(self.backend.now());
+            if left.is_zero() {
+                break;
+            }
+            match self.backend.changed(state.index(), left).await {
+                // A backend that answers with what is known already would make this loop spin.
+                Ok(newer) if newer.index() > state.index() => state = newer,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        state
     }
 
     /// Has a command carried out.

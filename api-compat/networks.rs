@@ -348,22 +348,12 @@ async fn no_cluster(call: &Call) -> ApiError {
 /// Waits until a network has its addresses, so that clients which inspect it at once see them.
 async fn await_allocation(call: &Call, id: &NetworkId) {
     let deadline = call.backend.now().after(ALLOCATION_WAIT);
-    let Ok(mut state) = call.backend.read().await else { return };
+    let Ok(state) = call.backend.read().await else { return };
     let waits = |state: &State| {
         let network = state.networks().get(id);
         network.is_some_and(|it| it.allocation.is_none() && !state.is_blocked(it))
     };
-    while waits(&state) {
-        let left = deadline.since(call.backend.now());
-        if left.is_zero() {
-            return;
-        }
-        match call.backend.changed(state.index(), left).await {
-            // A backend that answers with what is known already would make this loop spin.
-            Ok(newer) if newer.index() > state.index() => state = newer,
-            Ok(_) | Err(_) => return,
-        }
-    }
+    call.wait_while(state, deadline, waits).await;
 }
 
 /// Answers `DELETE /networks/{id}`.

@@ -6,6 +6,7 @@ mod names;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use skep_core::command::{AuthFrom, Command};
@@ -33,6 +34,10 @@ const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
 
 /// Networks of the engine that a swarm has counterparts of, or should have.
 const PREDEFINED_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];
+
+/// How long after a change a service is looked at again for the ports and addresses it does not have yet. Clients inspect
+/// what they have just made, and write back the version they read.
+const ENDPOINT_WAIT: Duration = Duration::from_secs(1);
 
 /// Answers `GET /services`.
 ///
@@ -74,6 +79,11 @@ pub async fn inspect(call: Call, reference: &str) -> Reply {
     let insert_defaults = call.query.strict_bool("insertDefaults")?;
     let state = call.state().await?;
     let service = find(&state, reference)?;
+    let (id, deadline) = (service.id.clone(), service.meta.updated_at.after(ENDPOINT_WAIT));
+    let waits = |state: &State| state.services().get(&id).is_some_and(|it| it.endpoint.is_none());
+    let state = call.wait_while(state, deadline, waits).await;
+    let service =
+        state.services().get(&id).ok_or_else(|| ApiError::no_such(Kind::Service, reference))?;
     Ok(reply::json(StatusCode::OK, &show(&call.engine_version(), service, insert_defaults)))
 }
 
