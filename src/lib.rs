@@ -8,3 +8,4 @@ pub mod dataplane;
 pub mod engine;
 pub mod manager;
 pub mod node;
+pub mod rpc;

@@ -33,7 +33,7 @@ use crate::manager::{SwarmAddresses, cluster, host_addresses};
 
 pub use identity::{DataDir, Identity, IdentityError};
 pub use machine::{Machine, OpenFiles};
-pub use member::{Member, Surroundings, propose, unreachable_leader};
+pub use member::{Member, Surroundings, propose, propose_rpc, unreachable_leader};
 
 use member::{Consensus, consensus_failed};
 

@@ -7,7 +7,8 @@ use crate::model::Sensitive;
 use crate::model::cluster::{Cluster, ClusterSpec, RootCa};
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::node::{
-    GenericResource, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Role,
+    Availability, GenericResource, ManagerStatus, Node, NodeAgent, NodeDescription, NodeSpec,
+    NodeState, NodeStatus, Role,
 };
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
@@ -67,6 +68,45 @@ pub enum Command {
         id: NodeId,
         /// Even if it is not down.
         force: bool,
+    },
+    /// Makes a node of one that came with a join token. Does nothing if the same request made a node that has not
+    /// come yet: joining nodes repeat theirs.
+    AdmitNode {
+        /// Its id.
+        id: NodeId,
+        /// The role that its token gives.
+        role: Role,
+        /// Whether it takes tasks.
+        availability: Availability,
+        /// Its certificate request, PEM.
+        #[serde(with = "serde_bytes")]
+        request: Vec<u8>,
+    },
+    /// Notes the request of a node for another certificate.
+    RenewNode {
+        /// The node.
+        id: NodeId,
+        /// Its certificate request, PEM.
+        #[serde(with = "serde_bytes")]
+        request: Vec<u8>,
+    },
+    /// Notes that a node opened a session.
+    RegisterNode {
+        /// The node.
+        id: NodeId,
+        /// What it is.
+        description: Box<NodeDescription>,
+        /// Where it called from.
+        addr: String,
+        /// What runs its tasks.
+        agent: NodeAgent,
+        /// Whether its engine started anew. What a stock engine ran before is lost then.
+        restarted: bool,
+    },
+    /// Notes how nodes are; those that are gone are left out.
+    JudgeNodes {
+        /// State and reason of each.
+        verdicts: Vec<(NodeId, NodeState, String)>,
     },
     /// Notes what a node told of itself or what a manager found of it; `None` leaves a part as it is.
     ReportNode {
@@ -213,6 +253,8 @@ pub enum Change {
     PatchService(Box<ServicePatch>),
     /// Changes parts of a network.
     PatchNetwork(Box<NetworkPatch>),
+    /// Forgets a node that was admitted and never came.
+    ForgetNode(NodeId),
     /// Changes a node's role after promotion or demotion took effect.
     SetRole {
         /// The node.

@@ -7,7 +7,7 @@ use skep_core::model::Sensitive;
 use skep_core::model::cluster::{Cluster, ClusterSpec, JoinTokens, RootCa};
 use skep_core::model::network::{Network, NetworkSpec};
 use skep_core::model::node::{
-    ManagerStatus, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
+    ManagerStatus, Node, NodeAgent, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
 };
 use skep_core::model::{Annotations, Driver};
 use skep_pki::{JoinToken, UnlockKey};
@@ -139,6 +139,7 @@ fn first_node(
             addr: addresses.advertise.to_string(),
             raft_id: FIRST_MEMBER,
         }),
+        agent: Some(NodeAgent::Skep { version: env!("CARGO_PKG_VERSION").to_owned() }),
         ..Node::default()
     }
 }

@@ -1,8 +1,11 @@
 //! What only managers run: the leader's loop and the cluster behind the API.
 
 mod addresses;
+mod attempts;
+pub mod ca;
 pub mod cluster;
 pub mod control;
+pub mod dispatcher;
 pub mod events;
 pub mod leader;
 pub mod roster;

@@ -69,6 +69,16 @@ impl Identity {
     }
 }
 
+/// A node's certificate as it lies on disk.
+pub struct StoredCertificate {
+    /// The certificate, and what leads from it to the root.
+    pub chain_pem: String,
+    /// Its key.
+    pub key_pem: skep_pki::Zeroizing<String>,
+    /// The root.
+    pub root_pem: String,
+}
+
 /// The folder of a daemon's state.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -177,6 +187,16 @@ impl DataDir {
             ("swarm-node.crt", &[certificate.certificate_pem.as_bytes()]),
         ];
         durable_file::replace_all(&folder, &files).map_err(|source| io(&folder, source))
+    }
+
+    /// Reads the certificate with its key and root; `None` if one of them is missing.
+    pub fn certificate(&self) -> Option<StoredCertificate> {
+        let read = |name| std::fs::read_to_string(self.certificates().join(name)).ok();
+        Some(StoredCertificate {
+            chain_pem: read("swarm-node.crt")?,
+            key_pem: skep_pki::Zeroizing::new(read("swarm-node.key")?),
+            root_pem: read("swarm-root-ca.crt")?,
+        })
     }
 
     /// Tells whether the certificate on disk was issued by the cluster's root and is not due for renewal at `now_unix`.

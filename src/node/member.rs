@@ -3,12 +3,13 @@
 //! | task | ends when | what it does |
 //! | --- | --- | --- |
 //! | events | `stop` | remembers cluster events (`manager::events`) |
+//! | dispatcher | `stop` | judges which nodes are there (`manager::dispatcher`) |
 //! | leader | `stop` | plans and proposes (`manager::leader`) |
 //! | assigner | `stop` | turns each state into what this node must run |
 //! | agent | `stop` | runs it (`agent`) |
 //! | data plane | `stop` | names and published ports (`dataplane`) |
 //! | upkeep | `stop` | certificate, key wrapping, description (`upkeep`) |
-//! | port | `stop` | holds the cluster's port |
+//! | server | `stop` | serves other nodes on the cluster's port (`rpc::server`) |
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use skep_core::assign::{Assigned, assigned};
 use skep_core::command::{Command, Proposal};
 use skep_core::id::{NodeId, TaskId};
 use skep_core::model::task::TaskStatus;
-use skep_core::state::{Applied, State};
+use skep_core::state::{Applied, Rejected, State};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +35,14 @@ use crate::clock;
 use crate::config::Config;
 use crate::dataplane::DataPlane;
 use crate::engine::Engine;
+use crate::manager::ca::{Authority, NodeService, RootService};
+use crate::manager::dispatcher::{Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
 use crate::manager::leader;
+use crate::rpc::authorize::Gate;
+use crate::rpc::glue::RpcService;
+use crate::rpc::server::Server;
+use crate::rpc::tls::Tls;
 use skep_core::error::chain;
 use skep_raft::{DataKey, NoTransport, ProposeError, RaftError, RaftNode, RaftOptions};
 
@@ -64,6 +71,8 @@ pub struct Member {
     pub raft: Arc<RaftNode>,
     /// Cluster events.
     pub events: Arc<EventLog>,
+    /// The credentials for calls between nodes.
+    pub tls: Arc<Tls>,
     /// The local engine, for logs.
     pub engine: Arc<dyn Engine>,
     /// Index up to which the key on disk is wrapped as the state asks for.
@@ -128,7 +137,12 @@ impl Member {
         let mut tasks = JoinSet::new();
         let events = Arc::new(EventLog::default());
         tasks.spawn(events::record(events.clone(), raft.events(), stop.clone()));
-        tasks.spawn(hold_port(listen, stop.clone()));
+        let tls = Arc::new(Tls::default());
+        let (dispatcher, opened) =
+            Dispatcher::new(raft.clone(), identity.node.clone(), stop.clone());
+        tasks.spawn(dispatcher.clone().run(opened));
+        let server = rpc_server(&identity, &raft, tls.clone(), dispatcher);
+        tasks.spawn(server.run(listen, stop.clone()));
         tasks.spawn(leader::run(raft.clone(), stop.clone()));
 
         let (sender, assignments) = watch::channel(None);
@@ -143,13 +157,14 @@ impl Member {
         }));
         let plane = DataPlane::new(machine.data_plane.clone());
         tasks.spawn(plane.run(raft.watch(), identity.node.clone(), stop.clone()));
-        let keeper = upkeep::Upkeep::new(around, identity.node.clone(), raft.clone(), key);
+        let keeper =
+            upkeep::Upkeep::new(around, identity.node.clone(), raft.clone(), key, tls.clone());
         let kept = keeper.kept();
         tasks.spawn(keeper.run(stop.clone()));
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
         let engine = machine.engine.clone();
-        Ok(Self { identity, raft, events, engine, kept, stop, tasks: Mutex::new(tasks) })
+        Ok(Self { identity, raft, events, tls, engine, kept, stop, tasks: Mutex::new(tasks) })
     }
 
     /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
@@ -195,6 +210,22 @@ pub async fn propose(raft: &RaftNode, command: Command) -> Result<Applied, Backe
     }
 }
 
+/// Puts a node's request through consensus.
+///
+/// # Errors
+/// The status to answer with; none of them makes a node give up.
+pub async fn propose_rpc(raft: &RaftNode, command: Command) -> Result<Applied, tonic::Status> {
+    let proposal = Proposal { at: clock::now(), command };
+    match raft.propose(proposal).await {
+        Ok((_, Ok(applied))) => Ok(applied),
+        Ok((_, Err(Rejected::NotFound { .. }))) => {
+            Err(tonic::Status::not_found("the node is not known"))
+        }
+        Ok((_, Err(rejected))) => Err(tonic::Status::failed_precondition(rejected.to_string())),
+        Err(error) => Err(tonic::Status::unavailable(error.to_string())),
+    }
+}
+
 /// Says in the API's terms why consensus gave no answer.
 pub fn unreachable_leader(error: &ProposeError) -> BackendError {
     match error {
@@ -236,6 +267,22 @@ impl ReportSink for Reporter {
     }
 }
 
+/// Puts together what is served on the cluster's port.
+fn rpc_server(
+    identity: &Identity,
+    raft: &Arc<RaftNode>,
+    tls: Arc<Tls>,
+    dispatcher: Arc<Dispatcher>,
+) -> Server {
+    let authority = Authority::new(raft.clone());
+    let services: Vec<Arc<dyn RpcService>> = vec![
+        Arc::new(RootService(authority.clone())),
+        Arc::new(NodeService(authority)),
+        Arc::new(DispatcherService(dispatcher)),
+    ];
+    Server::new(tls, Gate::new(identity.cluster.clone(), raft.watch()), services)
+}
+
 async fn assign(
     mut states: watch::Receiver<Arc<State>>,
     node: NodeId,
@@ -268,17 +315,4 @@ fn may_change_assignment(last: &State, next: &State) -> bool {
         && last.networks().ptr_eq(next.networks())
         && last.secrets().ptr_eq(next.secrets())
         && last.configs().ptr_eq(next.configs()))
-}
-
-/// Holds the cluster's port, so that a clash shows at once. Nothing is served on it before other nodes can join.
-async fn hold_port(listener: tokio::net::TcpListener, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(stream),
-                Err(_) => clock::sleep(std::time::Duration::from_millis(100)).await,
-            },
-            () = stop.cancelled() => return,
-        }
-    }
 }

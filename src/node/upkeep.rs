@@ -17,6 +17,7 @@ use super::member::{Surroundings, propose};
 use crate::clock;
 use crate::engine::Engine;
 use crate::manager::cluster::{now_unix, with_trust};
+use crate::rpc::tls::Tls;
 use skep_core::error::chain;
 use skep_raft::keys::{KeyEncryptionKey, rewrap};
 use skep_raft::{DataKey, RaftNode};
@@ -36,13 +37,21 @@ pub struct Upkeep {
     described: Option<NodeDescription>,
     /// Root of the certificate on disk, once that is known.
     certified_by: Option<String>,
+    /// Where the certificate is used.
+    tls: Arc<Tls>,
     /// Index of the newest state whose key is on disk as it asks for.
     kept: watch::Sender<u64>,
 }
 
 impl Upkeep {
     /// Prepares the upkeep of a member; nothing is touched yet.
-    pub fn new(around: &Surroundings, node: NodeId, raft: Arc<RaftNode>, key: DataKey) -> Self {
+    pub fn new(
+        around: &Surroundings,
+        node: NodeId,
+        raft: Arc<RaftNode>,
+        key: DataKey,
+        tls: Arc<Tls>,
+    ) -> Self {
         Self {
             data: around.data.clone(),
             engine: around.machine.engine.clone(),
@@ -52,6 +61,7 @@ impl Upkeep {
             wrapped_with: None,
             described: None,
             certified_by: None,
+            tls,
             kept: watch::channel(0).0,
         }
     }
@@ -131,6 +141,13 @@ impl Upkeep {
                 return;
             }
             info!(node.id = %self.node, "certificate issued");
+        } else if self.certified_by.is_some() {
+            return;
+        }
+        let Some(held) = self.data.certificate() else { return };
+        if let Err(error) = self.tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem) {
+            warn!(error = %chain(&error), "the certificate cannot be used");
+            return;
         }
         self.certified_by = Some(cluster.root_ca.certificate_pem.clone());
     }

@@ -25,6 +25,33 @@ pub struct Node {
     pub status: NodeStatus,
     /// Its part in consensus; absent on workers.
     pub manager: Option<ManagerStatus>,
+    /// What runs its tasks; absent until it opened its first session.
+    pub agent: Option<NodeAgent>,
+    /// The certificate it asked for.
+    pub certificate: NodeCertificate,
+}
+
+/// What runs a node's tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeAgent {
+    /// skep beside the engine.
+    Skep {
+        /// Its version.
+        version: String,
+    },
+    /// A Docker Engine by itself, a worker for ever.
+    Engine,
+}
+
+/// What a node's certificate is made from. Any manager makes it anew from this.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeCertificate {
+    /// The newest request, PEM as it came; empty for a node that never asked.
+    #[serde(with = "serde_bytes")]
+    pub request: Vec<u8>,
+    /// Whether the node shall ask for another one.
+    pub renew: bool,
 }
 
 /// User-set parameters of a node.

@@ -78,7 +78,9 @@ impl Draft {
             // Where numbering has come to is noted with whatever got the numbers.
             Change::PatchNetwork(patch)
                 if patch.allocation.is_none() && patch.gateways.is_empty() => {}
-            Change::PatchNetwork(_) | Change::SetRole { .. } => self.concerns_everything(),
+            Change::PatchNetwork(_) | Change::SetRole { .. } | Change::ForgetNode(_) => {
+                self.concerns_everything()
+            }
         }
     }
 

@@ -165,10 +165,13 @@ fn is_covered(draft: &Draft, service: &Service, task: &Task) -> bool {
 fn hold_for(draft: &Draft, old: &Task) -> Option<Hold> {
     let node = old.node.as_ref().and_then(|id| draft.state.nodes().get(id));
     // A task that lost its node through no fault of its own is replaced at once.
-    let blameless = !old.status.state.is_terminal()
-        && node.is_none_or(|node| {
-            node.spec.availability == Availability::Drain || node.status.state == NodeState::Down
-        });
+    let lost = old.status.state == TaskState::Orphaned;
+    let blameless = lost
+        || !old.status.state.is_terminal()
+            && node.is_none_or(|node| {
+                node.spec.availability == Availability::Drain
+                    || node.status.state == NodeState::Down
+            });
     let delay = if blameless {
         Duration::ZERO
     } else {

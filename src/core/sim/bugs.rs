@@ -79,7 +79,8 @@ impl World {
                 Change::CreateTask(_)
                 | Change::PatchService(_)
                 | Change::PatchNetwork(_)
-                | Change::SetRole { .. } => false,
+                | Change::SetRole { .. }
+                | Change::ForgetNode(_) => false,
             })
         };
         let ended = |task: &&Arc<Task>| {
@@ -158,7 +159,8 @@ fn repeat_first_task(changes: &mut Vec<Change>, seed: u64) {
         | Change::RemoveTask(_)
         | Change::PatchService(_)
         | Change::PatchNetwork(_)
-        | Change::SetRole { .. } => None,
+        | Change::SetRole { .. }
+        | Change::ForgetNode(_) => None,
     });
     if let Some(first) = first {
         changes.push(Change::CreateTask(NewTask { id: TaskId::from_seed(99, seed), ..first }));

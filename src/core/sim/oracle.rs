@@ -74,6 +74,10 @@ fn object(command: &Command) -> Option<(Key, bool)> {
         Command::RemoveNode { id, .. } => (Kind::Node, id.to_string(), true),
         Command::CreateCluster { .. }
         | Command::UpdateCluster { .. }
+        | Command::AdmitNode { .. }
+        | Command::RenewNode { .. }
+        | Command::RegisterNode { .. }
+        | Command::JudgeNodes { .. }
         | Command::ReportNode { .. }
         | Command::Attach { .. }
         | Command::Detach { .. }

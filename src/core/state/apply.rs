@@ -13,6 +13,7 @@ pub(super) use task::is_desirable;
 
 use super::{Action, Applied, Event, Rejected, State};
 use crate::command::{Command, Proposal};
+use crate::model::node::{NodeState, NodeStatus};
 use crate::model::{Kind, Meta};
 use crate::time::Timestamp;
 
@@ -103,6 +104,22 @@ impl State {
                 self.update_node(write, id, *version, spec)
             }
             Command::RemoveNode { id, force } => self.remove_node(write, id, *force),
+            Command::AdmitNode { id, role, availability, request } => {
+                self.admit_node(write, id, *role, *availability, request)
+            }
+            Command::RenewNode { id, request } => self.renew_node(write, id, request),
+            Command::RegisterNode { id, description, addr, agent, restarted } => {
+                let status = NodeStatus {
+                    state: NodeState::Ready,
+                    message: String::new(),
+                    addr: addr.clone(),
+                };
+                self.register_node(write, id, description, status, agent, *restarted)
+            }
+            Command::JudgeNodes { verdicts } => {
+                self.judge_nodes(write, verdicts);
+                Ok(())
+            }
             Command::ReportNode { id, description, status, manager } => {
                 self.report_node(write, id, |node| {
                     cluster::replace(&mut node.description, description.as_deref());

@@ -21,10 +21,11 @@ pub use rejected::Rejected;
 use crate::id::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use crate::model::cluster::Cluster;
 use crate::model::network::Network;
-use crate::model::node::Node;
+use crate::model::node::{Node, Role};
 use crate::model::secret::{Config, Secret};
 use crate::model::service::Service;
 use crate::model::task::Task;
+use crate::time::Timestamp;
 
 /// The whole cluster. Cloning costs a few reference counts.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct State {
     pub(crate) networks: OrdMap<NetworkId, Arc<Network>>,
     pub(crate) secrets: OrdMap<SecretId, Arc<Secret>>,
     pub(crate) configs: OrdMap<ConfigId, Arc<Config>>,
+    /// Nodes whose certificates are refused, and until when that must be remembered.
+    pub(crate) removed: OrdMap<NodeId, Timestamp>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
     /// Ids by names in lower case, with their kind: names are unique without regard to case.
@@ -66,6 +69,7 @@ struct Stored {
     networks: Vec<Arc<Network>>,
     secrets: Vec<Arc<Secret>>,
     configs: Vec<Arc<Config>>,
+    removed: Vec<(NodeId, Timestamp)>,
 }
 
 impl From<State> for Stored {
@@ -79,6 +83,7 @@ impl From<State> for Stored {
             networks: state.networks.values().cloned().collect(),
             secrets: state.secrets.values().cloned().collect(),
             configs: state.configs.values().cloned().collect(),
+            removed: state.removed.iter().map(|(id, until)| (id.clone(), *until)).collect(),
         }
     }
 }
@@ -92,6 +97,7 @@ impl From<Stored> for State {
         stored.networks.into_iter().for_each(|network| state.put_network(network));
         stored.secrets.into_iter().for_each(|secret| state.put_secret(secret));
         stored.configs.into_iter().for_each(|config| state.put_config(config));
+        state.removed = stored.removed.into_iter().collect();
         state
     }
 }
@@ -110,6 +116,18 @@ impl State {
     /// Returns all nodes by id.
     pub fn nodes(&self) -> &OrdMap<NodeId, Arc<Node>> {
         &self.nodes
+    }
+
+    /// Tells whether a node was removed, so that its certificate counts no more.
+    pub fn is_removed(&self, node: &NodeId) -> bool {
+        self.removed.contains_key(node)
+    }
+
+    /// Returns the node that a join request made, as long as that node has not come.
+    pub fn admitted(&self, role: Role, request: &[u8]) -> Option<&Arc<Node>> {
+        self.nodes.values().find(|node| {
+            node.agent.is_none() && node.spec.role == role && node.certificate.request == request
+        })
     }
 
     /// Returns all services by id.

@@ -230,7 +230,7 @@ impl World {
                 let message = message.map(|text| self.without_ids(text));
                 message.map(|text| format!("{name}: {text}"))
             }
-            Change::PatchNetwork(_) | Change::SetRole { .. } => None,
+            Change::PatchNetwork(_) | Change::SetRole { .. } | Change::ForgetNode(_) => None,
         }
     }
 

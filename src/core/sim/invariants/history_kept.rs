@@ -38,7 +38,8 @@ fn is_given_up(changes: &[Change], task: &TaskId) -> bool {
         | Change::RemoveTask(_)
         | Change::PatchService(_)
         | Change::PatchNetwork(_)
-        | Change::SetRole { .. } => false,
+        | Change::SetRole { .. }
+        | Change::ForgetNode(_) => false,
     })
 }
 

@@ -1,16 +1,26 @@
 //! Commands on nodes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Write, check_version, not_found};
 use crate::id::NodeId;
 use crate::model::Kind;
-use crate::model::node::{Node, NodeSpec, NodeState, Role};
+use crate::model::node::{
+    Availability, Node, NodeAgent, NodeCertificate, NodeDescription, NodeSpec, NodeState,
+    NodeStatus, Role,
+};
 use crate::model::task::{TaskState, TaskStatus};
 use crate::state::{Action, Event, Rejected, State};
 
 /// What tasks of a removed node show (contract behaviour.md section 1).
 const NODE_REMOVED: &str = "Task belonged to a node that has been deleted";
+
+/// What tasks of a stock engine show that started anew: it removes its containers when it stops.
+const ENGINE_RESTARTED: &str = "the engine of the node was restarted";
+
+/// How long a removed node is remembered at the least, whatever validity certificates have now.
+const REMOVED_MIN: Duration = Duration::from_secs(90 * 24 * 3600);
 
 impl State {
     fn node(&self, id: &NodeId) -> Result<&Arc<Node>, Rejected> {
@@ -58,18 +68,13 @@ impl State {
         if !force && node.status.state == NodeState::Ready {
             return Err(Rejected::NodeNotDown { id: id.to_string() });
         }
-        let tasks: Vec<_> = self.node_tasks(id).cloned().collect();
-        for mut task in tasks {
-            let lost = Arc::make_mut(&mut task);
-            lost.status = TaskStatus {
-                at: write.at,
-                state: TaskState::Orphaned,
-                message: NODE_REMOVED.to_owned(),
-                ..TaskStatus::default()
-            };
-            write.touch(&mut lost.meta);
-            self.put_task(task);
-        }
+        self.take_node_out(write, &node);
+        Ok(())
+    }
+
+    fn take_node_out(&mut self, write: &mut Write, node: &Node) {
+        let id = &node.id;
+        self.lose_tasks(write, id, NODE_REMOVED, |_| true);
         let joined = self.networks.values().filter(|network| network.gateways.contains_key(id));
         let joined: Vec<_> = joined.cloned().collect();
         for mut network in joined {
@@ -78,8 +83,124 @@ impl State {
             write.touch(&mut left.meta);
             self.put_network(network);
         }
-        write.tell(Kind::Node, Action::Remove, id, Event::node_name(&node));
+        write.tell(Kind::Node, Action::Remove, id, Event::node_name(node));
         self.drop_node(id);
+        self.remember_removed(write, id);
+    }
+
+    fn lose_tasks(
+        &mut self,
+        write: &Write,
+        node: &NodeId,
+        message: &str,
+        lost: impl Fn(TaskState) -> bool,
+    ) {
+        let tasks = self.node_tasks(node).filter(|task| lost(task.status.state));
+        let tasks: Vec<_> = tasks.cloned().collect();
+        for mut task in tasks {
+            let lost = Arc::make_mut(&mut task);
+            lost.status = TaskStatus {
+                at: write.at,
+                state: TaskState::Orphaned,
+                message: message.to_owned(),
+                ..TaskStatus::default()
+            };
+            write.touch(&mut lost.meta);
+            self.put_task(task);
+        }
+    }
+
+    /// Its certificate is refused until it must have run out; then there is nothing left to remember.
+    fn remember_removed(&mut self, write: &Write, id: &NodeId) {
+        let past: Vec<NodeId> = self
+            .removed
+            .iter()
+            .filter(|(_, until)| **until <= write.at)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in past {
+            self.removed.remove(&id);
+        }
+        let validity = self.cluster.as_ref().map_or(REMOVED_MIN, |it| it.spec.node_cert_expiry);
+        self.removed.insert(id.clone(), write.at.after(validity.max(REMOVED_MIN)));
+    }
+
+    pub(super) fn admit_node(
+        &mut self,
+        write: &mut Write,
+        id: &NodeId,
+        role: Role,
+        availability: Availability,
+        request: &[u8],
+    ) -> Result<(), Rejected> {
+        if self.nodes.contains_key(id) || self.removed.contains_key(id) {
+            return Err(Rejected::Malformed("the id is taken"));
+        }
+        if self.admitted(role, request).is_some() {
+            return Ok(());
+        }
+        let certificate = NodeCertificate { request: request.to_vec(), renew: false };
+        let spec = NodeSpec { role, availability, ..NodeSpec::default() };
+        let node =
+            Node { id: id.clone(), meta: write.made(), spec, role, certificate, ..Node::default() };
+        write.tell(Kind::Node, Action::Create, id, Event::node_name(&node));
+        self.put_node(Arc::new(node));
+        Ok(())
+    }
+
+    pub(super) fn renew_node(
+        &mut self,
+        write: &mut Write,
+        id: &NodeId,
+        request: &[u8],
+    ) -> Result<(), Rejected> {
+        let certificate = NodeCertificate { request: request.to_vec(), renew: false };
+        self.report_node(write, id, |node| node.certificate = certificate)
+    }
+
+    pub(super) fn register_node(
+        &mut self,
+        write: &mut Write,
+        id: &NodeId,
+        description: &NodeDescription,
+        status: NodeStatus,
+        agent: &NodeAgent,
+        restarted: bool,
+    ) -> Result<(), Rejected> {
+        self.report_node(write, id, |node| {
+            node.description = description.clone();
+            node.status = status;
+            node.agent = Some(agent.clone());
+        })?;
+        if restarted && *agent == NodeAgent::Engine {
+            // What was only assigned the engine has never seen.
+            let ran = |state| state > TaskState::Assigned && state <= TaskState::Running;
+            self.lose_tasks(write, id, ENGINE_RESTARTED, ran);
+        }
+        Ok(())
+    }
+
+    pub(super) fn judge_nodes(
+        &mut self,
+        write: &mut Write,
+        verdicts: &[(NodeId, NodeState, String)],
+    ) {
+        for (id, state, reason) in verdicts {
+            // A node that is gone needs no verdict.
+            let _known = self.report_node(write, id, |node| {
+                node.status.state = *state;
+                node.status.message.clone_from(reason);
+            });
+        }
+    }
+
+    /// Forgets a node that never came. Its certificate is refused from then on.
+    pub(super) fn forget_node(&mut self, write: &mut Write, id: &NodeId) -> Result<(), Rejected> {
+        let node = self.node(id)?.clone();
+        if node.agent.is_some() || node.manager.is_some() {
+            return Err(Rejected::Malformed("a node that came is removed by users alone"));
+        }
+        self.take_node_out(write, &node);
         Ok(())
     }
 

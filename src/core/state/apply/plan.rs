@@ -63,6 +63,7 @@ impl State {
             Change::PatchService(patch) => self.patch_service(write, patch),
             Change::PatchNetwork(patch) => self.patch_network(write, patch),
             Change::SetRole { id, role } => self.set_role(write, id, *role),
+            Change::ForgetNode(id) => self.forget_node(write, id),
         }
     }
 
@@ -79,7 +80,9 @@ impl State {
             Change::RemoveTask(id) => fresh.of(self.tasks.get(id).map(|task| task.meta)),
             Change::PatchService(patch) => self.is_service_fresh(fresh, patch),
             Change::PatchNetwork(patch) => self.is_network_fresh(fresh, patch),
-            Change::SetRole { id, .. } => fresh.of(self.nodes.get(id).map(|node| node.meta)),
+            Change::SetRole { id, .. } | Change::ForgetNode(id) => {
+                fresh.of(self.nodes.get(id).map(|node| node.meta))
+            }
         }
     }
 

@@ -1,0 +1,128 @@
+//! The one place where a call is allowed: by the role in the caller's certificate, the cluster it names, and whether
+//! the node was removed.
+
+use std::sync::Arc;
+
+use skep_core::id::{ClusterId, NodeId};
+use skep_core::model::node::Role;
+use skep_core::state::State;
+use tokio::sync::watch;
+use tonic::Status;
+
+/// Whom a caller's certificate names. That the cluster's root signed it was verified by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// What it is certified to be.
+    pub role: Role,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Anyone, for joining nodes have no certificate.
+    Public,
+    /// Any node of the cluster.
+    Member,
+    /// Managers alone.
+    Manager,
+}
+
+/// Calls by path. A path that begins with an entry is meant by it; the first that fits counts.
+const CALLS: &[(&str, Access)] = &[
+    ("/docker.swarmkit.v1.CA/GetRootCACertificate", Access::Public),
+    ("/docker.swarmkit.v1.CA/GetUnlockKey", Access::Manager),
+    ("/docker.swarmkit.v1.NodeCA/", Access::Public),
+    ("/docker.swarmkit.v1.Dispatcher/", Access::Member),
+    ("/docker.swarmkit.v1.LogBroker/", Access::Member),
+    ("/docker.swarmkit.v1.ResourceAllocator/", Access::Member),
+    ("/skep.v1.Raft/", Access::Manager),
+];
+
+/// Decides over calls by the state of now.
+pub struct Gate {
+    cluster: ClusterId,
+    states: watch::Receiver<Arc<State>>,
+}
+
+impl Gate {
+    /// Makes the gate of a cluster.
+    pub fn new(cluster: ClusterId, states: watch::Receiver<Arc<State>>) -> Self {
+        Self { cluster, states }
+    }
+
+    /// Allows or refuses a call.
+    ///
+    /// # Errors
+    /// The status to answer with.
+    pub fn check(&self, path: &str, peer: Option<&PeerIdentity>) -> Result<(), Status> {
+        let called = CALLS.iter().find(|(prefix, _)| path.starts_with(prefix));
+        let Some((_, access)) = called else {
+            return Err(Status::unimplemented("unknown service"));
+        };
+        if let Some(peer) = peer {
+            self.check_member(peer)?;
+        }
+        let allowed = match (access, peer.map(|peer| peer.role)) {
+            (Access::Public, _)
+            | (Access::Member, Some(_))
+            | (Access::Manager, Some(Role::Manager)) => true,
+            (Access::Member | Access::Manager, None) | (Access::Manager, Some(Role::Worker)) => {
+                false
+            }
+        };
+        if allowed { Ok(()) } else { Err(denied("the caller's certificate does not allow this")) }
+    }
+
+    fn check_member(&self, peer: &PeerIdentity) -> Result<(), Status> {
+        if peer.cluster != self.cluster {
+            return Err(denied("the caller's certificate is of another cluster"));
+        }
+        if self.states.borrow().is_removed(&peer.node) {
+            return Err(denied("the node was removed from the cluster"));
+        }
+        Ok(())
+    }
+}
+
+fn denied(reason: &str) -> Status {
+    Status::permission_denied(format!("permission denied: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    fn peer(cluster: u128, role: Role) -> PeerIdentity {
+        let (cluster, node) = (ClusterId::from_entropy(cluster), NodeId::from_entropy(7));
+        PeerIdentity { cluster, node, role }
+    }
+
+    #[test]
+    fn the_role_in_the_certificate_decides() {
+        let (_sender, states) = watch::channel(Arc::new(State::default()));
+        let gate = Gate::new(ClusterId::from_entropy(1), states);
+        let (worker, manager) = (peer(1, Role::Worker), peer(1, Role::Manager));
+        let foreign = peer(2, Role::Manager);
+        let (ok, denied) = (Code::Ok, Code::PermissionDenied);
+        let cases = [
+            ("/docker.swarmkit.v1.CA/GetRootCACertificate", [ok, ok, ok, denied]),
+            ("/docker.swarmkit.v1.NodeCA/IssueNodeCertificate", [ok, ok, ok, denied]),
+            ("/docker.swarmkit.v1.Dispatcher/Session", [denied, ok, ok, denied]),
+            ("/docker.swarmkit.v1.CA/GetUnlockKey", [denied, denied, ok, denied]),
+            ("/skep.v1.Raft/Append", [denied, denied, ok, denied]),
+            ("/docker.swarmkit.v1.Control/ListNodes", [Code::Unimplemented; 4]),
+        ];
+        for (path, expect) in cases {
+            let callers = [None, Some(&worker), Some(&manager), Some(&foreign)];
+            for (caller, expect) in callers.into_iter().zip(expect) {
+                let found = gate.check(path, caller).err().map_or(Code::Ok, |status| status.code());
+                assert_eq!(found, expect, "{path} by {caller:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a node tells of itself, bounded.
+
+use skep_core::model::Labels;
+use skep_core::model::node::{Availability, GenericResource, NodeDescription, Role};
+
+use super::super::proto::{self, generic_resource::Resource};
+use super::WireError;
+
+const TEXT_BYTES_MAX: usize = 4096;
+const LIST_MAX: usize = 1024;
+const ROOTS_BYTES_MAX: usize = 256 << 10;
+
+/// Reads a node's description.
+///
+/// # Errors
+/// When a part is larger than any honest one.
+pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, WireError> {
+    let platform = from.platform.clone().unwrap_or_default();
+    let resources = from.resources.clone().unwrap_or_default();
+    let engine = from.engine.clone().unwrap_or_default();
+    let tls = from.tls_info.clone().unwrap_or_default();
+    if engine.plugins.len() > LIST_MAX || resources.generic.len() > LIST_MAX {
+        return Err(WireError::TooLarge("the node's description"));
+    }
+    let mut plugins = Vec::with_capacity(engine.plugins.len());
+    for plugin in engine.plugins {
+        plugins.push((text(plugin.r#type, "a plugin")?, text(plugin.name, "a plugin")?));
+    }
+    plugins.sort();
+    if tls.trust_root.len() > ROOTS_BYTES_MAX {
+        return Err(WireError::TooLarge("the trusted root"));
+    }
+    Ok(NodeDescription {
+        hostname: text(from.hostname.clone(), "the host name")?,
+        architecture: text(platform.architecture, "the platform")?,
+        os: text(platform.os, "the platform")?,
+        nano_cpus: resources.nano_cpus.max(0),
+        memory_bytes: resources.memory_bytes.max(0),
+        generic_resources: resources.generic.into_iter().filter_map(generic).collect(),
+        engine_version: text(engine.engine_version, "the engine's version")?,
+        engine_labels: labels(engine.labels)?,
+        plugins,
+        trust_root_pem: String::from_utf8_lossy(&tls.trust_root).into_owned(),
+        issuer_subject: bytes(tls.cert_issuer_subject)?,
+        issuer_public_key: bytes(tls.cert_issuer_public_key)?,
+    })
+}
+
+/// Reads a role.
+///
+/// # Errors
+/// When it is none.
+pub fn role_of(from: i32) -> Result<Role, WireError> {
+    match proto::NodeRole::try_from(from) {
+        Ok(proto::NodeRole::Worker) => Ok(Role::Worker),
+        Ok(proto::NodeRole::Manager) => Ok(Role::Manager),
+        Err(_) => Err(WireError::Invalid("the role")),
+    }
+}
+
+/// Reads an availability.
+///
+/// # Errors
+/// When it is none.
+pub fn availability_of(from: i32) -> Result<Availability, WireError> {
+    match proto::NodeAvailability::try_from(from) {
+        Ok(proto::NodeAvailability::Active) => Ok(Availability::Active),
+        Ok(proto::NodeAvailability::Pause) => Ok(Availability::Pause),
+        Ok(proto::NodeAvailability::Drain) => Ok(Availability::Drain),
+        Err(_) => Err(WireError::Invalid("the availability")),
+    }
+}
+
+fn text(from: String, what: &'static str) -> Result<String, WireError> {
+    if from.len() > TEXT_BYTES_MAX { Err(WireError::TooLarge(what)) } else { Ok(from) }
+}
+
+fn bytes(from: Vec<u8>) -> Result<Vec<u8>, WireError> {
+    let fits = from.len() <= TEXT_BYTES_MAX;
+    if fits { Ok(from) } else { Err(WireError::TooLarge("the certificate's issuer")) }
+}
+
+fn labels(from: Labels) -> Result<Labels, WireError> {
+    let fits = |(key, value): (&String, &String)| key.len() + value.len() <= TEXT_BYTES_MAX;
+    if from.len() > LIST_MAX || !from.iter().all(fits) {
+        return Err(WireError::TooLarge("the engine's labels"));
+    }
+    Ok(from)
+}
+
+fn generic(from: proto::GenericResource) -> Option<GenericResource> {
+    let short = |kind: &str| kind.len() <= TEXT_BYTES_MAX;
+    match from.resource? {
+        Resource::Named(it) if short(&it.kind) && short(&it.value) => {
+            Some(GenericResource::Named { kind: it.kind, value: it.value })
+        }
+        Resource::Discrete(it) if short(&it.kind) => {
+            Some(GenericResource::Discrete { kind: it.kind, value: it.value })
+        }
+        Resource::Named(_) | Resource::Discrete(_) => None,
+    }
+}

@@ -1,0 +1,19 @@
+//! The protocol between nodes: gRPC over mutual TLS on the cluster's port. SwarmKit's services and our own share one
+//! server, one place that authorises, one way to build messages. What the services do is the managers' part.
+
+pub mod authorize;
+pub mod client;
+pub mod convert;
+pub mod glue;
+pub mod proto;
+pub mod server;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+/// Longest message that is taken: a report of very many tasks, a complete assignment.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Request metadata by which skep's own agent tells its version; engines send none.
+pub const AGENT_KEY: &str = "skep-agent";
