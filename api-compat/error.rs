@@ -241,6 +241,9 @@ impl From<Rejected> for ApiError {
             Rejected::LastManager => {
                 Self::rpc(FailedPrecondition, "attempting to demote the last manager of the swarm")
             }
+            Rejected::EngineStaysWorker { .. } => {
+                Self::rpc(FailedPrecondition, rejected.to_string())
+            }
             Rejected::NodeIsManager { id } => Self::rpc(
                 FailedPrecondition,
                 format!(

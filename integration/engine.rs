@@ -49,16 +49,22 @@ pub struct Engine {
     generation: Generation,
     folder: TempDir,
     space: Namespace,
+    host_name: String,
 }
 
 impl Engine {
     /// Starts a dockerd, waits until it answers and gives it `busybox:latest`.
     pub fn start(generation: Generation, address: &str) -> Result<Self> {
+        Self::start_in(generation, Namespace::new(address)?, "lab")
+    }
+
+    /// As [`Engine::start`], on a host of its own name.
+    pub fn start_in(generation: Generation, space: Namespace, host_name: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("skep-lab-").tempdir()?;
-        let space = Namespace::new(address)?;
         let docker = Docker::new(&folder.path().join("engine.sock"), folder.path());
-        let daemon = spawn(generation, &space, folder.path())?;
-        let mut engine = Self { daemon, docker, generation, folder, space };
+        let host_name = host_name.to_owned();
+        let daemon = spawn(generation, &space, folder.path(), &host_name)?;
+        let mut engine = Self { daemon, docker, generation, folder, space, host_name };
         engine.wait_ready()?;
         engine.docker.import_busybox(engine.folder.path())?;
         Ok(engine)
@@ -76,7 +82,17 @@ impl Engine {
     /// Stops dockerd, and with it every container, and starts it again.
     pub fn restart(&mut self) -> Result<()> {
         self.daemon.terminate(Duration::from_secs(60))?;
-        self.daemon = spawn(self.generation, &self.space, self.folder.path())?;
+        self.launch()
+    }
+
+    /// Ends dockerd as a power cut would; its containers are killed with it.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.daemon.kill()
+    }
+
+    /// Starts dockerd again after [`Engine::kill9`].
+    pub fn launch(&mut self) -> Result<()> {
+        self.daemon = spawn(self.generation, &self.space, self.folder.path(), &self.host_name)?;
         self.wait_ready()
     }
 
@@ -121,7 +137,12 @@ impl Drop for Engine {
 /// Replaces the engine's configuration file, to look at what an engine can be set to, such as generic resources.
 const ENGINE_CONFIG: &str = "SKEP_LAB_ENGINE_CONFIG";
 
-fn spawn(generation: Generation, space: &Namespace, folder: &Path) -> Result<Daemon> {
+fn spawn(
+    generation: Generation,
+    space: &Namespace,
+    folder: &Path,
+    host_name: &str,
+) -> Result<Daemon> {
     let program = generation.dockerd()?;
     let config = folder.join("engine.json");
     // runc before 1.2 knows no time namespaces.
@@ -130,7 +151,7 @@ fn spawn(generation: Generation, space: &Namespace, folder: &Path) -> Result<Dae
     std::fs::write(&config, settings)?;
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut command = space.command("unshare");
-    command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, "skep-1"]);
+    command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, host_name]);
     command.arg(&program).arg("--config-file").arg(&config);
     command.args(["-H", &format!("unix://{}", at("engine.sock"))]);
     command.args(["--data-root", &at("data"), "--exec-root", &at("exec")]);

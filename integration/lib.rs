@@ -2,6 +2,7 @@
 //! binary beside them, and the stock `docker` CLI as the only client. It needs root and asserts
 //! nothing itself; the tests in `real/` do.
 
+mod cluster;
 mod docker;
 mod engine;
 mod lab;
@@ -10,10 +11,11 @@ mod process;
 mod skep;
 mod wait;
 
+pub use cluster::Cluster;
 pub use docker::{Docker, Follow};
 pub use engine::{Engine, Generation};
 pub use lab::{ADDRESS, Lab};
-pub use namespace::Namespace;
+pub use namespace::{Fabric, Namespace};
 pub use process::{Output, sh};
 pub use skep::{Skep, binary};
 pub use wait::wait_for;

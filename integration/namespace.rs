@@ -1,5 +1,5 @@
 //! A network namespace with loopback and one address, so that engines, published ports and swarm
-//! ports of one test meet neither the machine's nor another test's.
+//! ports of one test meet neither the machine's nor another test's; and the switch between several.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,22 +14,77 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Exists as long as the value does.
 pub struct Namespace {
     name: String,
+    /// The far end of its cable.
+    plug: String,
+}
+
+/// A switch that hosts are plugged into; a namespace with a bridge in it.
+pub struct Fabric {
+    space: String,
+}
+
+impl Fabric {
+    pub fn new() -> Result<Self> {
+        let fabric = Self { space: next_name() };
+        let space = fabric.space.as_str();
+        sh("ip", &["netns", "add", space])?;
+        sh("ip", &["-n", space, "link", "add", "switch", "type", "bridge"])?;
+        sh("ip", &["-n", space, "link", "set", "switch", "up"])?;
+        Ok(fabric)
+    }
+
+    /// Cuts a host off, or plugs it in again.
+    pub fn plug(&self, host: &Namespace, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        sh("ip", &["-n", &self.space, "link", "set", &host.plug, state])?;
+        Ok(())
+    }
+}
+
+impl Drop for Fabric {
+    fn drop(&mut self) {
+        let _gone = sh("ip", &["netns", "del", &self.space]);
+    }
+}
+
+fn next_name() -> String {
+    format!("skep-lab-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Namespace {
     /// Makes a namespace whose only interface beside loopback carries `address`.
     pub fn new(address: &str) -> Result<Self> {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let space = Self { name: format!("skep-lab-{}-{count}", std::process::id()) };
+        let space = Self { name: next_name(), plug: "nowhere".to_owned() };
         let name = space.name.as_str();
         sh("ip", &["netns", "add", name])?;
-        sh("ip", &["-n", name, "link", "set", "lo", "up"])?;
         // Both ends of the pair stay inside: it is a cable to nowhere that carries the address.
         sh("ip", &["-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", "nowhere"])?;
+        sh("ip", &["-n", name, "link", "set", "nowhere", "up"])?;
+        space.set_up(address)?;
+        Ok(space)
+    }
+
+    /// Makes a namespace that is plugged into a switch.
+    pub fn on(fabric: &Fabric, address: &str) -> Result<Self> {
+        let name = next_name();
+        let plug = format!("port{}", address.replace('.', ""));
+        let space = Self { name, plug };
+        let (name, plug) = (space.name.as_str(), space.plug.as_str());
+        sh("ip", &["netns", "add", name])?;
+        let ends = ["link", "add", "eth0", "type", "veth", "peer", "name", plug];
+        sh("ip", &[&["-n", name][..], &ends, &["netns", &fabric.space]].concat())?;
+        sh("ip", &["-n", &fabric.space, "link", "set", plug, "master", "switch"])?;
+        sh("ip", &["-n", &fabric.space, "link", "set", plug, "up"])?;
+        space.set_up(address)?;
+        Ok(space)
+    }
+
+    fn set_up(&self, address: &str) -> Result<()> {
+        let name = self.name.as_str();
+        sh("ip", &["-n", name, "link", "set", "lo", "up"])?;
         sh("ip", &["-n", name, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
         sh("ip", &["-n", name, "link", "set", "eth0", "up"])?;
-        sh("ip", &["-n", name, "link", "set", "nowhere", "up"])?;
-        Ok(space)
+        Ok(())
     }
 
     pub fn path(&self) -> String {

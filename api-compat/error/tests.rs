@@ -117,6 +117,11 @@ fn rejections_read_as_docker_writes_them() {
             "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm",
         ),
         (
+            Rejected::EngineStaysWorker { id: "N".into() },
+            400,
+            "rpc error: code = FailedPrecondition desc = node N runs a Docker Engine without skep and can be a worker only",
+        ),
+        (
             Rejected::NodeIsManager { id: "N".into() },
             400,
             "rpc error: code = FailedPrecondition desc = node N is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal",

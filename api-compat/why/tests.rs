@@ -19,7 +19,7 @@ async fn a_service_is_explained_with_every_check_of_every_node() {
     assert_eq!(report.service.map(|service| service.name), Some("web".to_owned()));
     assert!(!report.nodes.is_empty(), "the cluster has a node");
     for node in &report.nodes {
-        assert_eq!(node.checks.len(), 8);
+        assert_eq!(node.checks.len(), 9);
         let failed = node.checks.iter().find(|check| check.name == "constraints" && !check.passes);
         assert!(failed.is_some_and(|check| check.figures.starts_with("node.labels.x==1: not met")));
     }

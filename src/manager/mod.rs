@@ -8,6 +8,7 @@ pub mod control;
 pub mod dispatcher;
 pub mod events;
 pub mod leader;
+pub mod log_broker;
 pub mod roster;
 pub mod streams;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use skep_api::backend::{LogItem, LogOptions, LogSelector};
-use skep_core::id::TaskId;
+use skep_core::id::{NodeId, TaskId};
 use skep_core::model::task::{Task, TaskState};
 use skep_core::state::State;
 use tokio::sync::mpsc;
@@ -70,6 +70,9 @@ async fn read(
     options: LogOptions,
     sender: mpsc::Sender<LogItem>,
 ) {
+    if let Some(node) = task.node.as_ref().filter(|node| **node != member.identity.node) {
+        return read_from(&member, &task, node, &options, &sender).await;
+    }
     let mut items = match task_logs(&member.engine, &member.identity.node, &task, &options).await {
         Ok(items) => items,
         Err(error) => stream::iter([LogItem::Problem(error.to_string())]).boxed(),
@@ -81,6 +84,32 @@ async fn read(
                 None => return,
             },
             () = sender.closed() => return,
+        }
+    }
+}
+
+/// Passes on what a task of another node wrote.
+async fn read_from(
+    member: &Member,
+    task: &Task,
+    node: &NodeId,
+    options: &LogOptions,
+    sender: &mpsc::Sender<LogItem>,
+) {
+    let mut reading = member.logs.read(task, node, options);
+    loop {
+        let item = tokio::select! {
+            item = reading.next() => item,
+            () = sender.closed() => return,
+        };
+        let Some(item) = item else { return };
+        let is_wanted = match &item {
+            LogItem::Line(line) if line.stderr => options.stderr,
+            LogItem::Line(_) => options.stdout,
+            LogItem::Problem(_) => true,
+        };
+        if is_wanted && sender.send(item).await.is_err() {
+            return;
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::manager::ca::{Authority, NodeService, RootService};
 use crate::manager::dispatcher::{Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
 use crate::manager::leader;
+use crate::manager::log_broker::{LogBroker, LogService};
 use crate::rpc::authorize::Gate;
 use crate::rpc::glue::RpcService;
 use crate::rpc::server::Server;
@@ -73,6 +74,8 @@ pub struct Member {
     pub events: Arc<EventLog>,
     /// The credentials for calls between nodes.
     pub tls: Arc<Tls>,
+    /// The way to the output of other nodes' tasks.
+    pub logs: Arc<LogBroker>,
     /// The local engine, for logs.
     pub engine: Arc<dyn Engine>,
     /// Index up to which the key on disk is wrapped as the state asks for.
@@ -141,7 +144,8 @@ impl Member {
         let (dispatcher, opened) =
             Dispatcher::new(raft.clone(), identity.node.clone(), stop.clone());
         tasks.spawn(dispatcher.clone().run(opened));
-        let server = rpc_server(&identity, &raft, tls.clone(), dispatcher);
+        let logs = LogBroker::new(raft.clone(), stop.clone());
+        let server = rpc_server(&identity, &raft, tls.clone(), dispatcher, logs.clone());
         tasks.spawn(server.run(listen, stop.clone()));
         tasks.spawn(leader::run(raft.clone(), stop.clone()));
 
@@ -164,7 +168,7 @@ impl Member {
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
         let engine = machine.engine.clone();
-        Ok(Self { identity, raft, events, tls, engine, kept, stop, tasks: Mutex::new(tasks) })
+        Ok(Self { identity, raft, events, tls, logs, engine, kept, stop, tasks: Mutex::new(tasks) })
     }
 
     /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
@@ -273,12 +277,14 @@ fn rpc_server(
     raft: &Arc<RaftNode>,
     tls: Arc<Tls>,
     dispatcher: Arc<Dispatcher>,
+    logs: Arc<LogBroker>,
 ) -> Server {
     let authority = Authority::new(raft.clone());
     let services: Vec<Arc<dyn RpcService>> = vec![
         Arc::new(RootService(authority.clone())),
         Arc::new(NodeService(authority)),
         Arc::new(DispatcherService(dispatcher)),
+        Arc::new(LogService(logs)),
     ];
     Server::new(tls, Gate::new(identity.cluster.clone(), raft.watch()), services)
 }

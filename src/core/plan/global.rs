@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::restart::{STOP_WAIT_MAX, goal};
+use super::scheduler::can_join;
 use super::scheduler::constraint::Constraints;
 use super::slots::{Slots, is_invalid, is_satisfied, is_wanted, may_run, slots_of};
 use crate::id::NodeId;
 use crate::model::node::{Availability, Node};
-use crate::model::service::{Service, ServiceMode, Slot};
+use crate::model::service::{NetworkAttachment, PublishMode, Service, ServiceMode, Slot};
 use crate::model::task::{Hold, Task, TaskState};
+use crate::state::State;
 use crate::time::Timestamp;
 
 pub(super) fn plan(draft: &mut Draft) {
@@ -29,11 +31,13 @@ pub(super) fn plan_nodes(
     satisfied: fn(&Service, &[Arc<Task>]) -> bool,
 ) {
     let constraints = Constraints::of(&service.spec.task);
+    let overlay = needs_overlay(&draft.state, service);
     let nodes: Vec<Arc<Node>> = draft.state.nodes().values().cloned().collect();
     for node in &nodes {
         let slot = Slot::Node(node.id.clone());
         let tasks = slots.get(&slot).map_or(&[][..], Vec::as_slice);
-        if is_invalid(Some(node)) || !constraints.match_node(node) {
+        let fits = constraints.match_node(node) && can_join(node, overlay);
+        if is_invalid(Some(node)) || !fits {
             shut_down(draft, tasks);
         } else if node.spec.availability != Availability::Pause && !satisfied(service, tasks) {
             let hold = hold_for(draft, tasks);
@@ -47,6 +51,16 @@ pub(super) fn plan_nodes(
             forget_if_gone(draft, id, tasks);
         }
     }
+}
+
+/// Tells whether tasks of a service join networks that span nodes.
+fn needs_overlay(state: &State, service: &Service) -> bool {
+    let spans = |joined: &NetworkAttachment| {
+        state.networks().get(&joined.target).is_none_or(|network| !network.spec.predefined)
+    };
+    let ports = service.spec.endpoint.as_ref().map_or(&[][..], |endpoint| &endpoint.ports);
+    service.spec.task.networks.iter().any(spans)
+        || ports.iter().any(|port| port.mode == PublishMode::Ingress)
 }
 
 fn shut_down(draft: &mut Draft, tasks: &[Arc<Task>]) {

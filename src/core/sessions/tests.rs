@@ -98,6 +98,7 @@ fn after_a_change_of_leader_nodes_are_unknown_until_they_come() {
     let heartbeat = Duration::from_secs(5);
     let mut sessions = Sessions::take_over([node(1), node(2)], heartbeat, at(0));
     assert_eq!(sessions.verdict(&node(1)), Some((NodeState::Unknown, TAKEN_OVER)));
+    look_until(&mut sessions, 9000);
     sessions.open(node(2), "s".to_owned(), at(9000));
     look_until(&mut sessions, 10_000);
     let states: Vec<_> = sessions.verdicts().map(|(_, state, _)| state).collect();

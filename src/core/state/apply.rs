@@ -13,7 +13,6 @@ pub(super) use task::is_desirable;
 
 use super::{Action, Applied, Event, Rejected, State};
 use crate::command::{Command, Proposal};
-use crate::model::node::{NodeState, NodeStatus};
 use crate::model::{Kind, Meta};
 use crate::time::Timestamp;
 
@@ -86,20 +85,9 @@ impl State {
             Command::CreateCluster { cluster, node, networks } => {
                 self.create_cluster(write, cluster, node, networks)
             }
-            Command::UpdateCluster {
-                version,
-                spec,
-                worker_token,
-                manager_token,
-                unlock_key,
-                root_ca,
-            } => self.update_cluster(write, *version, |cluster| {
-                cluster.spec = spec.as_ref().clone();
-                cluster::replace(&mut cluster.tokens.worker, worker_token.as_ref());
-                cluster::replace(&mut cluster.tokens.manager, manager_token.as_ref());
-                cluster::replace(&mut cluster.unlock_key, unlock_key.as_ref());
-                cluster::replace(&mut cluster.root_ca, root_ca.as_deref());
-            }),
+            Command::UpdateCluster { version, .. } => {
+                self.update_cluster(write, *version, |cluster| cluster::change(cluster, command))
+            }
             Command::UpdateNode { id, version, spec } => {
                 self.update_node(write, id, *version, spec)
             }
@@ -109,12 +97,7 @@ impl State {
             }
             Command::RenewNode { id, request } => self.renew_node(write, id, request),
             Command::RegisterNode { id, description, addr, agent, restarted } => {
-                let status = NodeStatus {
-                    state: NodeState::Ready,
-                    message: String::new(),
-                    addr: addr.clone(),
-                };
-                self.register_node(write, id, description, status, agent, *restarted)
+                self.register_node(write, id, description, addr, agent, *restarted)
             }
             Command::JudgeNodes { verdicts } => {
                 self.judge_nodes(write, verdicts);

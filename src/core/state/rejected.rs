@@ -104,6 +104,12 @@ pub enum Rejected {
     /// The last manager cannot be demoted.
     #[error("attempting to demote the last manager of the swarm")]
     LastManager,
+    /// Managers run skep.
+    #[error("node {id} runs a Docker Engine without skep and can be a worker only")]
+    EngineStaysWorker {
+        /// The node.
+        id: String,
+    },
     /// A manager must be demoted before it is removed.
     #[error("node {id} is a cluster manager and is a member of the raft cluster")]
     NodeIsManager {

@@ -107,7 +107,9 @@ fn mount(from: &Mount) -> proto::Mount {
         MountKind::Bind => proto::MountType::Bind,
         MountKind::Volume => proto::MountType::Volume,
         MountKind::Tmpfs => proto::MountType::Tmpfs,
-        MountKind::NamedPipe => proto::MountType::Npipe,
+        // The protocol has no word for images. The scheduler sends no such task to an engine; if it did, the engine must
+        // refuse it, which it does with pipes, and not run it without the mount.
+        MountKind::NamedPipe | MountKind::Image => proto::MountType::Npipe,
         MountKind::Cluster => proto::MountType::Cluster,
     };
     proto::Mount {

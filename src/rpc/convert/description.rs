@@ -31,6 +31,7 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
         return Err(WireError::TooLarge("the trusted root"));
     }
     Ok(NodeDescription {
+        engine_api: api_of(&engine.engine_version),
         hostname: text(from.hostname.clone(), "the host name")?,
         architecture: text(platform.architecture, "the platform")?,
         os: text(platform.os, "the platform")?,
@@ -43,7 +44,26 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
         trust_root_pem: String::from_utf8_lossy(&tls.trust_root).into_owned(),
         issuer_subject: bytes(tls.cert_issuer_subject)?,
         issuer_public_key: bytes(tls.cert_issuer_public_key)?,
+        // The rest is what the protocol has no field for.
+        ..NodeDescription::default()
     })
+}
+
+/// Returns the API of an engine's release: nodes tell their engine's version alone. What the protocol can say to an engine
+/// grew with it.
+fn api_of(engine_version: &str) -> Option<(u32, u32)> {
+    let release: u32 = engine_version.split('.').next()?.parse().ok()?;
+    let minor = match release {
+        0..20 => 40,
+        20..23 => 41,
+        23 => 42,
+        24 => 43,
+        25 => 44,
+        26 => 45,
+        27 => 46,
+        28.. => 48,
+    };
+    Some((1, minor))
 }
 
 /// Reads a role.

@@ -3,6 +3,7 @@
 
 mod container;
 mod description;
+mod logs;
 mod network;
 mod payload;
 mod privileges;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use super::proto;
 
 pub use description::{availability_of, description, role_of};
+pub use logs::{log_line, subscription, unsubscription};
 pub use payload::assignments;
 pub use session::session_message;
 pub use status::statuses;

@@ -61,7 +61,13 @@ fn network(from: &Network) -> proto::Network {
                 .clone()
                 .map(proto::network_spec::ConfigFrom::Network),
         }),
-        driver_state: Some(allocated.map_or(wanted, |allocated| driver(&allocated.driver))),
+        // An engine ends itself over a driver without a name.
+        driver_state: Some(
+            allocated
+                .map(|allocated| driver(&allocated.driver))
+                .filter(|driver| !driver.name.is_empty())
+                .unwrap_or(wanted),
+        ),
         ipam: allocated.map(|allocated| ipam(&allocated.ipam)),
     }
 }

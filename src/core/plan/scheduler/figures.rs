@@ -1,8 +1,8 @@
 //! The figures behind the checks: what a task wants against what a node has. Judges nothing.
 
-use super::filter::{Wanted, missing_plugins};
+use super::filter::{Wanted, missing_plugins, needs_skep};
 use super::{Candidate, engine, host_ports};
-use crate::model::node::{Availability, NodeState};
+use crate::model::node::{Availability, NodeAgent, NodeState};
 use crate::model::service::PortProtocol;
 use crate::plan::slots::is_on_node;
 use crate::state::State;
@@ -29,6 +29,15 @@ pub(super) fn plugins(_: &State, wanted: &Wanted, node: &Candidate) -> String {
         missing if missing.is_empty() => "none missing".to_owned(),
         missing => format!("missing: {}", missing.join(", ")),
     }
+}
+
+pub(super) fn overlays(_: &State, wanted: &Wanted, node: &Candidate) -> String {
+    let needs = if needs_skep(wanted.task) { "needed" } else { "not needed" };
+    let has = match &node.node.agent {
+        Some(NodeAgent::Engine) => "a Docker Engine alone",
+        Some(NodeAgent::Skep { .. }) | None => "skep",
+    };
+    format!("{needs}, the node runs {has}")
 }
 
 pub(super) fn platform(_: &State, wanted: &Wanted, node: &Candidate) -> String {

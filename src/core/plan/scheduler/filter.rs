@@ -4,9 +4,9 @@ use super::constraint::Constraints;
 use super::engine::{self, Api, Need};
 use super::{Candidate, figures, host_ports};
 use crate::model::container::MountKind;
-use crate::model::node::{Availability, NodeState};
+use crate::model::node::{Availability, Node, NodeAgent, NodeState};
 use crate::model::service::Platform;
-use crate::model::task::Task;
+use crate::model::task::{Task, TaskNetwork};
 use crate::plan::why::Check;
 use crate::state::State;
 
@@ -36,7 +36,7 @@ struct Filter {
 const ENGINE: &str = "engine";
 
 /// The checks in the order they are made; the first that fails counts.
-const FILTERS: [Filter; 8] = [
+const FILTERS: [Filter; 9] = [
     Filter {
         name: "available",
         passes: is_ready,
@@ -57,6 +57,20 @@ const FILTERS: [Filter; 8] = [
         passes: |wanted, node| missing_plugins(wanted, node).is_empty(),
         explain: |nodes| format!("missing plugin on {}", count(nodes)),
         figures: figures::plugins,
+    },
+    Filter {
+        name: "skep",
+        passes: |wanted, node| can_join(&node.node, needs_skep(wanted.task)),
+        explain: |nodes| {
+            match nodes {
+            1 => "overlay networks and image mounts need skep on the node, 1 node runs a Docker Engine alone"
+                .to_owned(),
+            nodes => format!(
+                "overlay networks and image mounts need skep on the node, {nodes} nodes run a Docker Engine alone"
+            ),
+        }
+        },
+        figures: figures::overlays,
     },
     Filter {
         name: "constraints",
@@ -194,6 +208,19 @@ pub(super) fn missing_plugins(wanted: &Wanted, node: &Candidate) -> Vec<String> 
         .filter(|(kind, name)| !has(kind, name))
         .map(|(kind, name)| format!("{kind} {name}"))
         .collect()
+}
+
+/// Tells whether a task needs what engines alone cannot give it: networks that span nodes, to which the ports of the routing
+/// mesh belong, and mounts of images.
+pub(super) fn needs_skep(task: &Task) -> bool {
+    let spans = |joined: &TaskNetwork| !joined.network.spec.predefined;
+    let mounts = task.spec.container().map_or(&[][..], |container| &container.mounts);
+    task.networks.iter().any(spans) || mounts.iter().any(|mount| mount.kind == MountKind::Image)
+}
+
+/// Tells whether a node can have such tasks.
+pub(in crate::plan) fn can_join(node: &Node, needs_skep: bool) -> bool {
+    !needs_skep || node.agent != Some(NodeAgent::Engine)
 }
 
 fn runs_platform(wanted: &Wanted, node: &Candidate) -> bool {

@@ -4,6 +4,7 @@ pub mod constraint;
 mod engine;
 mod figures;
 mod filter;
+pub(super) use filter::can_join;
 pub(super) mod resources;
 mod spread;
 

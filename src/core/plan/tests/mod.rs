@@ -5,6 +5,7 @@ mod constraint;
 mod enforcer;
 mod global;
 mod jobs;
+mod nodes;
 mod properties;
 mod reaper;
 mod replicated;

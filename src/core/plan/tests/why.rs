@@ -168,7 +168,7 @@ fn the_planner_agrees() {
             None => assert_eq!(fitting, Vec::<&crate::id::NodeId>::new(), "case {case}"),
         }
         assert_eq!(nodes.len(), 3);
-        assert_eq!(nodes[0].checks.len(), 8);
+        assert_eq!(nodes[0].checks.len(), 9);
         assert!(nodes.iter().any(|node| node.id == node_id(1)));
     }
 }

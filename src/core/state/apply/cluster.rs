@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Write, check_version};
+use crate::command::Command;
 use crate::model::Kind;
 use crate::model::cluster::Cluster;
 use crate::model::network::Network;
@@ -14,6 +15,20 @@ pub(super) fn replace<T: Clone>(part: &mut T, by: Option<&T>) {
     if let Some(by) = by {
         *part = by.clone();
     }
+}
+
+/// Puts in place what an update of the cluster brings.
+pub(super) fn change(cluster: &mut Cluster, command: &Command) {
+    let Command::UpdateCluster { spec, worker_token, manager_token, unlock_key, root_ca, .. } =
+        command
+    else {
+        return;
+    };
+    cluster.spec = spec.as_ref().clone();
+    replace(&mut cluster.tokens.worker, worker_token.as_ref());
+    replace(&mut cluster.tokens.manager, manager_token.as_ref());
+    replace(&mut cluster.unlock_key, unlock_key.as_ref());
+    replace(&mut cluster.root_ca, root_ca.as_deref());
 }
 
 impl State {

@@ -50,6 +50,9 @@ impl State {
                 return Err(Rejected::LastManager);
             }
         }
+        if old.agent == Some(NodeAgent::Engine) && spec.role == Role::Manager {
+            return Err(Rejected::EngineStaysWorker { id: id.to_string() });
+        }
         check_version(old.meta, version)?;
         self.change_node(write, &old, Node { spec: spec.clone(), ..Node::clone(&old) });
         Ok(())
@@ -163,13 +166,17 @@ impl State {
         write: &mut Write,
         id: &NodeId,
         description: &NodeDescription,
-        status: NodeStatus,
+        addr: &str,
         agent: &NodeAgent,
         restarted: bool,
     ) -> Result<(), Rejected> {
         self.report_node(write, id, |node| {
             node.description = description.clone();
-            node.status = status;
+            node.status = NodeStatus {
+                state: NodeState::Ready,
+                message: String::new(),
+                addr: addr.to_owned(),
+            };
             node.agent = Some(agent.clone());
         })?;
         if restarted && *agent == NodeAgent::Engine {

@@ -3,5 +3,6 @@
 mod audit;
 mod commands;
 mod fixture;
+mod nodes;
 mod properties;
 mod query;
