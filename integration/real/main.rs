@@ -31,6 +31,7 @@ mod kill9;
 mod proxy;
 mod restart;
 mod stack;
+mod stock_workers;
 mod two_daemons;
 
 /// Runs a test in a fresh swarm of one node.

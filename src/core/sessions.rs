@@ -79,6 +79,14 @@ impl Sessions {
         self.silence_max = heartbeat.max(SILENCE_MIN);
     }
 
+    /// Awaits a node that came to another manager just before this one led. Does nothing to one that is known.
+    pub fn expect(&mut self, node: &NodeId, now: Timestamp) {
+        if !self.nodes.contains_key(node) {
+            let until = now.after(TAKEOVER_MAX);
+            self.nodes.insert(node.clone(), Standing::Awaited { until });
+        }
+    }
+
     /// Notes a new session, which ends the node's last one.
     pub fn open(&mut self, node: NodeId, session: String, now: Timestamp) {
         self.look(now);

@@ -96,6 +96,13 @@ impl Backend for Node {
             return Err(BackendError::Rejected(Rejected::OutOfSequence));
         }
         let root = desired_root(current, &spec)?;
+        if root.is_some() && state.nodes().len() > 1 {
+            // Nodes whose certificates the new root does not know would be locked out.
+            return Err(BackendError::Unsupported(
+                "rotating the root of a cluster with several nodes is not supported by this version of skep"
+                    .to_owned(),
+            ));
+        }
         let command = cluster::update(current, version, spec, rotate, root);
         propose(&member.raft, command).await?;
         member.key_kept().await

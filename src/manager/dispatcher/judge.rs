@@ -60,6 +60,9 @@ impl Dispatcher {
             if let Some(cluster) = state.cluster() {
                 sessions.set_heartbeat(cluster.spec.heartbeat_period);
             }
+            for node in state.nodes().values().filter(|node| self.is_expected(node)) {
+                sessions.expect(&node.id, now);
+            }
             let fell = sessions.look(now);
             (verdicts(sessions, state), sessions.wake_at().map(|at| at.since(now)), fell)
         });

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use skep_core::command::Command;
 use skep_core::id::NodeId;
-use skep_core::model::node::{NodeAgent, NodeState};
+use skep_core::model::node::{Node, NodeAgent, NodeState};
 use skep_core::model::task::TaskStatus;
 use skep_core::sessions::Sessions;
 use skep_core::state::State;
@@ -87,12 +87,15 @@ impl Dispatcher {
     fn take_over(&self, now: Timestamp) -> Sessions {
         let state = self.raft.state();
         let heartbeat = state.cluster().map(|cluster| cluster.spec.heartbeat_period);
-        let known = state.nodes().values().filter(|node| {
-            node.agent.is_some() && node.id != self.node && node.status.state != NodeState::Down
-        });
+        let known = state.nodes().values().filter(|node| self.is_expected(node));
         let known: Vec<NodeId> = known.map(|node| node.id.clone()).collect();
         info!(nodes.count = known.len(), "waiting for the nodes to open sessions");
         Sessions::take_over(known, heartbeat.unwrap_or_default(), now)
+    }
+
+    /// Tells whether a node ought to have a session.
+    fn is_expected(&self, node: &Node) -> bool {
+        node.agent.is_some() && node.id != self.node && node.status.state != NodeState::Down
     }
 
     fn note_change(&self) {
