@@ -22,10 +22,10 @@ impl Cluster {
     pub fn start(manager: Generation, workers: &[Generation]) -> Result<Self> {
         let fabric = Fabric::new()?;
         let space = Namespace::on(&fabric, &address(1))?;
-        let engine = Engine::start_in(manager, space, "lab1")?;
+        let engine = Engine::start_in(manager, space, "skep-1")?;
         let others = workers.iter().enumerate().map(|(place, generation)| {
             let space = Namespace::on(&fabric, &address(place + 2))?;
-            Engine::start_in(*generation, space, &format!("lab{}", place + 2))
+            Engine::start_in(*generation, space, &format!("skep-{}", place + 2))
         });
         let workers = others.collect::<Result<_>>()?;
         let skep = Skep::start(&engine, "skep")?;

@@ -55,7 +55,7 @@ pub struct Engine {
 impl Engine {
     /// Starts a dockerd, waits until it answers and gives it `busybox:latest`.
     pub fn start(generation: Generation, address: &str) -> Result<Self> {
-        Self::start_in(generation, Namespace::new(address)?, "lab")
+        Self::start_in(generation, Namespace::new(address)?, "skep-1")
     }
 
     /// As [`Engine::start`], on a host of its own name.

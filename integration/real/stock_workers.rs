@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_secs(90);
 /// No node notices a dead process later, even on a busy machine.
 const NOTICED: Duration = Duration::from_secs(15);
 
-const WORKER: &str = "lab2";
+const WORKER: &str = "skep-2";
 
 const COMPOSE: &str = r#"
 version: "3.8"
