@@ -11,7 +11,9 @@ use std::time::Duration;
 use http::StatusCode;
 use skep_core::command::{AuthFrom, Command};
 use skep_core::id::ServiceId;
-use skep_core::model::service::{Runtime, Service, ServiceMode, ServiceSpec, TaskSpec};
+use skep_core::model::service::{
+    ResolutionMode, Runtime, Service, ServiceMode, ServiceSpec, TaskSpec, UpdateState,
+};
 use skep_core::model::{Kind, Sensitive};
 use skep_core::state::State;
 use skep_core::state::query::{LookupError, service_status};
@@ -80,11 +82,20 @@ pub async fn inspect(call: Call, reference: &str) -> Reply {
     let state = call.state().await?;
     let service = find(&state, reference)?;
     let (id, deadline) = (service.id.clone(), service.meta.updated_at.after(ENDPOINT_WAIT));
-    let waits = |state: &State| state.services().get(&id).is_some_and(|it| it.endpoint.is_none());
+    let waits = |state: &State| state.services().get(&id).is_some_and(|it| awaits_plan(it));
     let state = call.wait_while(state, deadline, waits).await;
     let service =
         state.services().get(&id).ok_or_else(|| ApiError::no_such(Kind::Service, reference))?;
     Ok(reply::json(StatusCode::OK, &show(&call.engine_version(), service, insert_defaults)))
+}
+
+/// Tells whether the planner has not looked at a service since it was changed.
+fn awaits_plan(service: &Service) -> bool {
+    let wanted = service.spec.endpoint.as_ref().map_or(ResolutionMode::default(), |it| it.mode);
+    let status = service.update_status.as_ref();
+    let rolls_back = status.is_some_and(|it| it.state == UpdateState::RollbackStarted);
+    service.endpoint.as_ref().is_none_or(|held| held.spec.mode != wanted)
+        || (rolls_back && service.progress.is_none())
 }
 
 /// Answers `POST /services/create`.

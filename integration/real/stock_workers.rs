@@ -14,7 +14,7 @@ const NOTICED: Duration = Duration::from_secs(15);
 const WORKER: &str = "skep-2";
 
 const COMPOSE: &str = r#"
-version: "3.8"
+version: "3.9"
 services:
   web:
     image: busybox:latest

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::network::publishes;
-use super::{Write, check_version, not_found};
+use super::{Write, not_found};
 use crate::command::{AuthFrom, ServicePatch};
 use crate::id::ServiceId;
 use crate::model::Kind;
@@ -30,6 +30,13 @@ fn published(
 ) -> impl Iterator<Item = (PortProtocol, u16)> + '_ {
     let fixed = ports.iter().filter(move |port| port.mode == mode && port.published != 0);
     fixed.map(|port| (port.protocol, port.published))
+}
+
+/// Checks that the spec to be replaced is the one that was read. What planners noted since does not count: a client that
+/// updates twice in a row would fail over it now and then.
+fn check_spec_read(found: &Service, named: u64) -> Result<(), Rejected> {
+    let known = found.spec_version..=found.meta.version;
+    if known.contains(&named) { Ok(()) } else { Err(Rejected::OutOfSequence) }
 }
 
 /// Returns the endpoint of a service that needs no port and no address, so that no plan has to follow for it.
@@ -190,7 +197,7 @@ impl State {
                 .as_ref()
                 .ok_or_else(|| Rejected::NoPreviousSpec { id: id.to_string() })?,
         };
-        check_version(old.meta, version)?;
+        check_spec_read(&old, version)?;
         let mut spec = spec.clone();
         let kept = &auth_source.task.registry_auth;
         if spec.task.registry_auth.0.is_empty() && !kept.0.is_empty() {
@@ -219,7 +226,7 @@ impl State {
         }
         // What it names may be gone: as in Docker that is for its tasks to find out.
         self.check_ingress(spec)?;
-        check_version(old.meta, version)?;
+        check_spec_read(&old, version)?;
         let status = UpdateStatus {
             state: UpdateState::RollbackStarted,
             message: ROLLBACK_REQUESTED.to_owned(),

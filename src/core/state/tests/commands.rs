@@ -8,7 +8,7 @@ use crate::model::container::ConfigReference;
 use crate::model::node::{NodeSpec, NodeState, NodeStatus, Role};
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
-    JobStatus, NetworkAttachment, PublishMode, ServiceMode, ServiceSpec, Slot, TaskSpec,
+    Endpoint, JobStatus, NetworkAttachment, PublishMode, ServiceMode, ServiceSpec, Slot, TaskSpec,
     UpdateProgress, UpdateState, UpdateStatus,
 };
 use crate::model::task::{TaskNetwork, TaskState, TaskStatus};
@@ -246,6 +246,22 @@ fn references_must_exist_under_their_name_and_block_removal() {
     // The previous spec does not keep a secret, and its absence does not keep a user from going back to it.
     world.must(remove);
     world.must(roll_back(&world, 0));
+}
+
+#[test]
+fn what_planners_note_does_not_make_a_read_spec_stale() {
+    let mut world = World::new();
+    world.create_service(0, replicated("web", 1)).expect("free");
+    let read = update(&world, 0, replicated("web", 2));
+    let noted = ServicePatch {
+        id: service_id(0),
+        endpoint: Some(Endpoint::default()),
+        ..ServicePatch::default()
+    };
+    let based_on = world.state.index();
+    world.must(Command::Plan { based_on, changes: vec![Change::PatchService(Box::new(noted))] });
+    world.must(read.clone());
+    assert_eq!(world.apply(read), Err(Rejected::OutOfSequence));
 }
 
 #[test]
