@@ -49,6 +49,10 @@ pub async fn list(call: Call) -> Reply {
     let counted = call.version >= ApiVersion(1, 41) && call.query.strict_bool("status")?;
     let filters = call.filters(&FILTERS)?;
     let state = call.state().await?;
+    let now = call.backend.now();
+    let awaited = |it: &Service| it.meta.updated_at.after(ENDPOINT_WAIT) > now && awaits_plan(it);
+    let waits = |state: &State| state.services().values().any(|it| awaited(it));
+    let state = call.wait_while(state, now.after(ENDPOINT_WAIT), waits).await;
     let engine = call.engine_version();
     // What is kept is written for current engines.
     if filters.is_empty() && !dialect::trims(&engine) {
