@@ -6,6 +6,8 @@ mod logs;
 mod network;
 mod routes;
 
+pub use logs::demultiplex;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
