@@ -1,5 +1,7 @@
 //! The one map from what went wrong to a status and the text that stock clients print. The texts are contract.
 
+pub mod deliberate;
+
 use http::StatusCode;
 use skep_core::model::Kind;
 use skep_core::state::Rejected;

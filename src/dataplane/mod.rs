@@ -23,6 +23,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+/// What is answered to a packet, apart from the sockets.
+pub use dns::message;
+
 use dns::NameServers;
 use relay::Relays;
 

@@ -150,6 +150,40 @@ impl StoredMembership {
     }
 }
 
+/// What a record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// An entry of the log.
+    Entry,
+    /// A vote.
+    Vote,
+    /// The place of an entry.
+    LogId,
+    /// Who wrote a store.
+    Format,
+    /// A state with its place.
+    Snapshot,
+}
+
+impl Record {
+    /// Reads a record and writes it as this version does, to tell whether bytes are one.
+    ///
+    /// # Errors
+    /// Says why they are none.
+    pub fn rewrite(self, bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
+        match self {
+            Self::Entry => encode_entry(&decode_entry(bytes)?),
+            Self::Vote => encode_vote(&decode_vote(bytes)?),
+            Self::LogId => encode_log_id(&decode_log_id(bytes)?),
+            Self::Format => encode_format(&decode_format(bytes)?),
+            Self::Snapshot => {
+                let (meta, state) = decode_snapshot(bytes)?;
+                encode_snapshot(&meta, &state)
+            }
+        }
+    }
+}
+
 /// Encodes a log entry.
 pub(super) fn encode_entry(entry: &Entry) -> Result<Vec<u8>, CodecError> {
     let payload = match &entry.payload {

@@ -1,6 +1,6 @@
 //! Name servers on the gateway addresses of this node's bridges. What they answer is the core's to say.
 
-mod message;
+pub mod message;
 mod server;
 mod upstream;
 
