@@ -80,6 +80,13 @@ pub struct NodeRequest {
     pub key_pem: Zeroizing<String>,
 }
 
+impl NodeRequest {
+    /// Puts the certificate that was issued for the request beside its key.
+    pub fn with_certificate(self, certificate_pem: String) -> NodeCertificate {
+        NodeCertificate { certificate_pem, key_pem: self.key_pem }
+    }
+}
+
 impl fmt::Debug for NodeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NodeRequest")

@@ -6,7 +6,9 @@
 //! | engine version watch | `run` | `shutdown` is cancelled |
 //! | the member's tasks | `Member` (see `member`) | the node leaves or `shutdown` is cancelled |
 
+mod enrol;
 mod identity;
+mod join;
 mod machine;
 mod member;
 mod upkeep;
@@ -20,6 +22,7 @@ use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
+use skep_core::managers::{LeaveRisk, leave_risk};
 use skep_raft::RaftNode;
 use skep_raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 use tokio::sync::Mutex;
@@ -29,6 +32,7 @@ use tracing::{error, info, warn};
 use crate::agent;
 use crate::api::{EngineProxy, listen};
 use crate::config::Config;
+use crate::manager::cluster::FIRST_MEMBER;
 use crate::manager::{SwarmAddresses, cluster, host_addresses};
 
 pub use identity::{DataDir, Identity, IdentityError};
@@ -37,10 +41,15 @@ pub use member::{Member, Surroundings, propose, propose_rpc, unreachable_leader}
 
 use member::{Consensus, consensus_failed};
 
+/// What a manager shows that was taken out of the group.
+const DEMOTED: &str = "this node is no manager any more; leave the swarm and join it again";
+
 /// How this node stands to a cluster, with what it needs in that standing.
 pub enum Standing {
     /// In no cluster.
     Inactive,
+    /// Joining one.
+    Pending,
     /// A member.
     Active(Arc<Member>),
     /// A member whose keys are locked.
@@ -137,7 +146,7 @@ impl Node {
         identity: Identity,
         key: skep_raft::DataKey,
     ) -> Result<Arc<Member>, BackendError> {
-        let consensus = Consensus::open(&self.around.data, key).await?;
+        let consensus = Consensus::open(&self.around.data, key, identity.raft_id).await?;
         Ok(Arc::new(Member::start(&self.around, identity, consensus).await?))
     }
 
@@ -154,10 +163,14 @@ impl Node {
     /// `NotManager` otherwise.
     pub fn member(&self) -> Result<Arc<Member>, BackendError> {
         match &**self.standing.load() {
-            Standing::Active(member) => Ok(member.clone()),
-            Standing::Inactive | Standing::Locked(..) | Standing::Failed(..) => {
+            Standing::Active(member) if *member.raft.removed().borrow() => {
                 Err(BackendError::NotManager)
             }
+            Standing::Active(member) => Ok(member.clone()),
+            Standing::Inactive
+            | Standing::Pending
+            | Standing::Locked(..)
+            | Standing::Failed(..) => Err(BackendError::NotManager),
         }
     }
 
@@ -165,12 +178,25 @@ impl Node {
     pub fn membership(&self) -> Membership {
         match &**self.standing.load() {
             Standing::Inactive => Membership::Inactive,
+            Standing::Pending => Membership::Pending { node: None },
+            Standing::Active(member) if *member.raft.removed().borrow() => Membership::Failed {
+                node: Some((
+                    member.identity.node.clone(),
+                    member.identity.advertise.ip().to_string(),
+                )),
+                error: DEMOTED.to_owned(),
+                expired: false,
+            },
             Standing::Active(member) => {
                 let identity = &member.identity;
+                let state = member.raft.state();
+                let address = |node: &Arc<skep_core::model::node::Node>| {
+                    Some((node.id.clone(), node.manager.as_ref()?.addr.clone()))
+                };
                 Membership::Manager {
                     node: identity.node.clone(),
                     addr: identity.advertise.ip().to_string(),
-                    managers: vec![(identity.node.clone(), identity.advertise.to_string())],
+                    managers: state.nodes().values().filter_map(address).collect(),
                 }
             }
             Standing::Locked(..) => Membership::Locked,
@@ -192,8 +218,7 @@ impl Node {
             if request.force_new_cluster
                 && let Ok(member) = self.member()
             {
-                // A cluster of one that serves is what was asked for.
-                return Ok(member.identity.node.clone());
+                return Box::pin(self.force_new_cluster(&member, &request)).await;
             }
             return Err(BackendError::AlreadyMember);
         }
@@ -247,13 +272,13 @@ impl Node {
                 return Err(BackendError::Internal("a new data key is locked".to_owned()));
             }
         };
-        let consensus = Consensus::open(data, key).await?;
+        let consensus = Consensus::open(data, key, FIRST_MEMBER).await?;
         if let Err(failure) = begin(&consensus.raft, addresses, made.command).await {
             // The store must be closed before its files go.
             consensus.raft.shutdown().await;
             return Err(failure);
         }
-        let identity = Identity::new(made.node, made.cluster, addresses);
+        let identity = Identity::new(made.node, made.cluster, addresses, FIRST_MEMBER);
         let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
         let joined = match member.key_kept().await {
             Ok(()) => data.join(&identity).map_err(|error| internal(&error)),
@@ -274,12 +299,12 @@ impl Node {
         let _changing = self.changing.lock().await;
         let standing = self.standing.load_full();
         let identity = match &*standing {
-            Standing::Inactive => return Err(BackendError::NotMember),
+            Standing::Inactive | Standing::Pending => return Err(BackendError::NotMember),
             Standing::Active(member) => member.identity.clone(),
             Standing::Locked(identity, _) | Standing::Failed(identity, _) => identity.clone(),
         };
-        if !force {
-            return Err(BackendError::LeaveRefused(refusal(&standing).to_owned()));
+        if !force && let Some(text) = refusal(&standing) {
+            return Err(BackendError::LeaveRefused(text));
         }
         self.around.data.begin_leave().map_err(|error| BackendError::Internal(chain(&error)))?;
         self.standing.store(Arc::new(Standing::Inactive));
@@ -338,7 +363,7 @@ impl Node {
         let standing = self.standing.load_full();
         let (identity, locked) = match &*standing {
             Standing::Locked(identity, locked) => (identity, locked),
-            Standing::Inactive => return Err(BackendError::NotManager),
+            Standing::Inactive | Standing::Pending => return Err(BackendError::NotManager),
             Standing::Active(_) | Standing::Failed(..) => return Err(BackendError::NotLocked),
         };
         let key = skep_pki::UnlockKey::parse(key).map_err(|error| {
@@ -368,15 +393,32 @@ async fn begin(
     Ok(())
 }
 
-/// The texts that clients match, for a manager that is alone in its cluster.
-fn refusal(standing: &Standing) -> &'static str {
-    match standing {
+/// The texts that clients match, for a manager whose leaving would cost something (contract api.md section 1); none for one
+/// that is no manager any more.
+fn refusal(standing: &Standing) -> Option<String> {
+    let participating =
+        "You are attempting to leave the swarm on a node that is participating as a manager. ";
+    let last = "Removing the last manager erases all current state of the swarm. \
+                Use `--force` to ignore this message. ";
+    let restore = "The only way to restore a swarm that has lost consensus is to reinitialize it with \
+                   `--force-new-cluster`. Use `--force` to suppress this message.";
+    let cost = match standing {
+        Standing::Inactive | Standing::Pending => return None,
         Standing::Locked(..) => {
-            "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
+            let text = "Swarm is encrypted and locked. Please unlock it first or use `--force` to \
+                        ignore this message.";
+            return Some(text.to_owned());
         }
-        Standing::Active(_) | Standing::Failed(..) | Standing::Inactive => {
-            "You are attempting to leave the swarm on a node that is participating as a manager. \
-             Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
-        }
-    }
+        Standing::Failed(..) => "Doing so may lose the consensus of your cluster. ".to_owned(),
+        Standing::Active(member) if *member.raft.removed().borrow() => return None,
+        Standing::Active(member) => match leave_risk(&member.raft.state()) {
+            LeaveRisk::Last => return Some(format!("{participating}{last}")),
+            LeaveRisk::Quorum { left, all } => format!(
+                "Removing this node leaves {left} managers out of {all}. Without a Raft quorum your \
+                 swarm will be inaccessible. "
+            ),
+            LeaveRisk::None => String::new(),
+        },
+    };
+    Some(format!("{participating}{cost}{restore}"))
 }

@@ -28,6 +28,7 @@ mod clients;
 mod daemon;
 mod full_disk;
 mod kill9;
+mod managers;
 mod proxy;
 mod restart;
 mod stack;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::NodeId;
-use crate::model::node::{ManagerStatus, Node, Role};
+use crate::model::node::{ManagerStatus, Node, NodeState, Role};
 use crate::state::State;
 
 /// The consensus group, as its leader sees it.
@@ -25,6 +25,8 @@ pub enum ManagerStep {
     Report(NodeId, ManagerStatus),
     /// Take a member out of the group: its node is no manager any more, or is gone.
     Remove(u64),
+    /// Note that the leader's own node works: it has no session with itself.
+    Works(NodeId),
     /// Let a node's role follow the role wanted; for workers to be, once the group is without them.
     SetRole(NodeId, Role),
 }
@@ -46,6 +48,9 @@ pub fn plan_managers(state: &State, group: &Group) -> Vec<ManagerStep> {
             },
             (Role::Manager, Role::Manager) | (Role::Worker, Role::Worker) => {
                 steps.extend(report(node, group));
+                if id == Some(group.leader) && node.status.state != NodeState::Ready {
+                    steps.push(ManagerStep::Works(node.id.clone()));
+                }
             }
         }
     }
@@ -102,7 +107,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::node::NodeSpec;
+    use crate::model::node::{NodeSpec, NodeStatus};
 
     /// A manager or worker to be, with its consensus id.
     fn node(number: u64, wanted: Role, role: Role, raft_id: Option<u64>) -> Node {
@@ -117,6 +122,7 @@ mod tests {
             spec: NodeSpec { role: wanted, ..NodeSpec::default() },
             role,
             manager: raft_id.map(status),
+            status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
             ..Node::default()
         }
     }
@@ -146,13 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_works_whatever_was_last_said_of_it() {
+        let mut nodes = managers(2);
+        nodes.iter_mut().for_each(|node| node.status.state = NodeState::Down);
+        let steps = plan_managers(&state(nodes), &group(1, &[1, 2], &[1, 2]));
+        assert_eq!(steps, [ManagerStep::Works(NodeId::from_seed(1, 0))]);
+    }
+
+    #[test]
     fn a_new_leader_and_a_silent_manager_are_noted() {
         let steps = plan_managers(&state(managers(3)), &group(2, &[1, 2, 3], &[2, 3]));
         let noted: Vec<_> = steps
             .iter()
             .map(|step| match step {
                 ManagerStep::Report(_, it) => (it.raft_id, it.leader, it.reachable),
-                ManagerStep::Remove(_) | ManagerStep::SetRole(..) => panic!("{step:?}"),
+                ManagerStep::Remove(_) | ManagerStep::SetRole(..) | ManagerStep::Works(_) => {
+                    panic!("{step:?}")
+                }
             })
             .collect();
         assert_eq!(noted, [(1, false, false), (2, true, true)]);

@@ -62,20 +62,7 @@ impl Backend for Node {
     }
 
     async fn join(&self, request: JoinCluster) -> Result<(), BackendError> {
-        skep_pki::JoinToken::parse(&request.join_token)
-            .map_err(|error| BackendError::Internal(error.to_string()))?;
-        match Self::membership(self) {
-            Membership::Inactive => Err(BackendError::Unsupported(
-                "joining a cluster is not supported by this version of skep; \
-                 run \"docker swarm init\" to make a cluster of this node"
-                    .to_owned(),
-            )),
-            Membership::Pending { .. }
-            | Membership::Manager { .. }
-            | Membership::Worker { .. }
-            | Membership::Locked
-            | Membership::Failed { .. } => Err(BackendError::AlreadyMember),
-        }
+        Self::join(self, request).await
     }
 
     async fn leave(&self, force: bool) -> Result<(), BackendError> {

@@ -22,8 +22,10 @@ const FULL_PERIOD: std::time::Duration = std::time::Duration::from_secs(1);
 /// Plans whenever the state changes or a plan asked to be woken, until `shutdown`.
 pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
     let mut states = raft.watch();
+    let mut leadership = raft.leadership();
     let mut planner = Planner::default();
     loop {
+        leadership.borrow_and_update();
         let state = states.borrow_and_update().clone();
         let wake_at = if raft.is_leader() {
             step(&raft, &mut planner, &state).await
@@ -34,6 +36,7 @@ pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
         };
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },
+            changed = leadership.changed() => if changed.is_err() { return },
             () = wake(wake_at) => {}
             () = shutdown.cancelled() => return,
         }

@@ -7,8 +7,11 @@ pub mod cluster;
 pub mod control;
 pub mod dispatcher;
 pub mod events;
+pub mod group;
 pub mod leader;
 pub mod log_broker;
+pub mod peers;
+pub mod presence;
 pub mod roster;
 pub mod streams;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skep_core::command::{Change, Command, Proposal};
 use skep_core::managers::{Group, ManagerStep, plan_managers};
+use skep_core::model::node::NodeState;
 use skep_raft::{ChangeError, RaftNode};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -42,6 +43,40 @@ pub async fn run(raft: Arc<RaftNode>, stop: CancellationToken) {
     }
 }
 
+/// Sees to it that this node has the vote and the address it should have, until `stop`. A join that was cut off once the
+/// membership was on disk ends here.
+pub async fn settle(raft: Arc<RaftNode>, address: String, stop: CancellationToken) {
+    let mut states = raft.watch();
+    loop {
+        states.borrow_and_update();
+        let id = raft.node_id();
+        let members = raft.members();
+        let wanted = match members.addresses.get(&id) {
+            None => None,
+            Some(known) if *known != address => {
+                Some(skep_raft::Change::SetAddress { id, address: address.clone() })
+            }
+            Some(_) if members.voters.contains(&id) => None,
+            Some(_) => Some(skep_raft::Change::Promote { id }),
+        };
+        if let Some(change) = wanted {
+            let changed = tokio::select! {
+                changed = raft.change(change) => changed,
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = changed {
+                warn!(error = %error, "this node's place among the managers is yet to be settled");
+                clock::sleep(LOOK_PERIOD).await;
+            }
+            continue;
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
 fn group(raft: &RaftNode) -> Option<Group> {
     let reachable = raft.reachable()?;
     Some(Group { leader: raft.node_id(), members: raft.members().addresses, reachable })
@@ -54,6 +89,10 @@ async fn carry_out(raft: &RaftNode, based_on: u64, step: ManagerStep) {
             let manager = Some(status);
             let command = Command::ReportNode { id, description: None, status: None, manager };
             propose(raft, command).await;
+        }
+        ManagerStep::Works(id) => {
+            let verdicts = vec![(id, NodeState::Ready, String::new())];
+            propose(raft, Command::JudgeNodes { verdicts }).await;
         }
         ManagerStep::SetRole(id, role) => {
             info!(node.id = %id, role = ?role, "the node's role changes");

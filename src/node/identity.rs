@@ -11,6 +11,7 @@ use skep_raft::durable_file;
 use thiserror::Error;
 
 use crate::manager::SwarmAddresses;
+use crate::manager::cluster::FIRST_MEMBER;
 
 const IDENTITY_FILE: &str = "node.json";
 const LEAVING_FILE: &str = "leaving.json";
@@ -53,11 +54,19 @@ pub struct Identity {
     pub advertise: SocketAddr,
     /// Source of overlay traffic.
     pub data_path: IpAddr,
+    /// Its id in the consensus group.
+    #[serde(default = "first_member")]
+    pub raft_id: u64,
+}
+
+/// Files from before there were others are those of the first member.
+fn first_member() -> u64 {
+    FIRST_MEMBER
 }
 
 impl Identity {
     /// Makes the identity of a new member.
-    pub fn new(node: NodeId, cluster: ClusterId, addresses: &SwarmAddresses) -> Self {
+    pub fn new(node: NodeId, cluster: ClusterId, addresses: &SwarmAddresses, raft_id: u64) -> Self {
         Self {
             version: 1,
             node,
@@ -65,6 +74,7 @@ impl Identity {
             listen: addresses.listen,
             advertise: addresses.advertise,
             data_path: addresses.data_path,
+            raft_id,
         }
     }
 }
@@ -263,7 +273,7 @@ mod tests {
             data_path: "192.0.2.1".parse()?,
         };
         let identity =
-            Identity::new(NodeId::from_entropy(1), ClusterId::from_entropy(2), &addresses);
+            Identity::new(NodeId::from_entropy(1), ClusterId::from_entropy(2), &addresses, 7);
         data.join(&identity)?;
         assert_eq!(data.identity()?, Some(identity.clone()));
         data.begin_leave()?;

@@ -5,6 +5,9 @@
 //! | events | `stop` | remembers cluster events (`manager::events`) |
 //! | dispatcher | `stop` | judges which nodes are there (`manager::dispatcher`) |
 //! | leader | `stop` | plans and proposes (`manager::leader`) |
+//! | roster | `stop` | notes who is a manager and who answers, removes who is none any more (`manager::roster`) |
+//! | settle | `stop` | asks for this node's vote, tells its new address (`manager::roster`) |
+//! | presence | `stop` | keeps a session with the leader, by which this node counts as one that works |
 //! | assigner | `stop` | turns each state into what this node must run |
 //! | agent | `stop` | runs it (`agent`) |
 //! | data plane | `stop` | names and published ports (`dataplane`) |
@@ -38,20 +41,19 @@ use crate::engine::Engine;
 use crate::manager::ca::{Authority, NodeService, RootService};
 use crate::manager::dispatcher::{Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
-use crate::manager::leader;
+use crate::manager::group::RaftService;
 use crate::manager::log_broker::{LogBroker, LogService};
+use crate::manager::peers::Peers;
+use crate::manager::{leader, presence, roster};
 use crate::rpc::authorize::Gate;
 use crate::rpc::glue::RpcService;
 use crate::rpc::server::Server;
 use crate::rpc::tls::Tls;
 use skep_core::error::chain;
-use skep_raft::{DataKey, NoTransport, ProposeError, RaftError, RaftNode, RaftOptions};
+use skep_raft::{DataKey, ProposeError, RaftError, RaftNode, RaftOptions};
 
 /// How long a change of the unlock key may take to reach the disk.
 const KEY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// Consensus id of the node that makes a cluster.
-const FIRST_VOTER: u64 = 1;
 
 /// What every member of this process shares.
 #[derive(Clone)]
@@ -78,6 +80,8 @@ pub struct Member {
     pub logs: Arc<LogBroker>,
     /// The local engine, for logs.
     pub engine: Arc<dyn Engine>,
+    /// Key of what is on disk.
+    key: DataKey,
     /// Index up to which the key on disk is wrapped as the state asks for.
     kept: watch::Receiver<u64>,
     stop: CancellationToken,
@@ -90,6 +94,8 @@ pub struct Consensus {
     pub raft: Arc<RaftNode>,
     /// Key of what is on disk.
     pub key: DataKey,
+    /// The credentials for calls between nodes.
+    tls: Arc<Tls>,
 }
 
 impl Consensus {
@@ -97,12 +103,19 @@ impl Consensus {
     ///
     /// # Errors
     /// Says why they cannot be used.
-    pub async fn open(data: &DataDir, key: DataKey) -> Result<Self, BackendError> {
-        let options = RaftOptions::new(data.raft(), FIRST_VOTER, key.clone());
-        let raft = RaftNode::open(options, Arc::new(NoTransport))
+    pub async fn open(data: &DataDir, key: DataKey, raft_id: u64) -> Result<Self, BackendError> {
+        let tls = Arc::new(Tls::default());
+        // A member that was away must call others before it knows the cluster's state.
+        if let Some(held) = data.certificate()
+            && let Err(error) = tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem)
+        {
+            warn!(error = %chain(&error), "the certificate cannot be used");
+        }
+        let options = RaftOptions::new(data.raft(), raft_id, key.clone());
+        let raft = RaftNode::open(options, Arc::new(Peers::new(tls.clone())))
             .await
             .map_err(|error| consensus_failed(&error))?;
-        Ok(Self { raft: Arc::new(raft), key })
+        Ok(Self { raft: Arc::new(raft), key, tls })
     }
 }
 
@@ -129,7 +142,7 @@ impl Member {
         identity: Identity,
         consensus: Consensus,
     ) -> Result<Self, BackendError> {
-        let Consensus { raft, key } = consensus;
+        let Consensus { raft, key, tls } = consensus;
         let listen = tokio::net::TcpListener::bind(identity.listen).await.map_err(|error| {
             BackendError::Internal(format!("listen tcp {}: bind: {error}", identity.listen))
         })?;
@@ -140,7 +153,6 @@ impl Member {
         let mut tasks = JoinSet::new();
         let events = Arc::new(EventLog::default());
         tasks.spawn(events::record(events.clone(), raft.events(), stop.clone()));
-        let tls = Arc::new(Tls::default());
         let (dispatcher, opened) =
             Dispatcher::new(raft.clone(), identity.node.clone(), stop.clone());
         tasks.spawn(dispatcher.clone().run(opened));
@@ -148,6 +160,9 @@ impl Member {
         let server = rpc_server(&identity, &raft, tls.clone(), dispatcher, logs.clone());
         tasks.spawn(server.run(listen, stop.clone()));
         tasks.spawn(leader::run(raft.clone(), stop.clone()));
+        tasks.spawn(roster::run(raft.clone(), stop.clone()));
+        tasks.spawn(roster::settle(raft.clone(), identity.advertise.to_string(), stop.clone()));
+        tasks.spawn(presence::run(raft.clone(), tls.clone(), stop.clone()));
 
         let (sender, assignments) = watch::channel(None);
         tasks.spawn(assign(raft.watch(), identity.node.clone(), sender, stop.clone()));
@@ -161,14 +176,20 @@ impl Member {
         }));
         let plane = DataPlane::new(machine.data_plane.clone());
         tasks.spawn(plane.run(raft.watch(), identity.node.clone(), stop.clone()));
-        let keeper =
-            upkeep::Upkeep::new(around, identity.node.clone(), raft.clone(), key, tls.clone());
+        let keeper = upkeep::Upkeep::new(
+            around,
+            identity.node.clone(),
+            raft.clone(),
+            key.clone(),
+            tls.clone(),
+        );
         let kept = keeper.kept();
         tasks.spawn(keeper.run(stop.clone()));
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
         let engine = machine.engine.clone();
-        Ok(Self { identity, raft, events, tls, logs, engine, kept, stop, tasks: Mutex::new(tasks) })
+        let tasks = Mutex::new(tasks);
+        Ok(Self { identity, raft, events, tls, logs, engine, key, kept, stop, tasks })
     }
 
     /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
@@ -188,8 +209,17 @@ impl Member {
         }
     }
 
-    /// Stops its tasks, then consensus. Containers stay as they are.
+    /// Lends the key of what is on disk, for who opens it anew.
+    pub fn key(&self) -> &DataKey {
+        &self.key
+    }
+
+    /// Hands the lead over, stops its tasks, then consensus. Containers stay as they are.
     pub async fn stop(&self) {
+        if self.raft.is_leader() && self.raft.members().voters.len() > 1 {
+            let moved = self.raft.transfer_leadership().await;
+            info!(node.id = %self.identity.node, moved, "the leader stops");
+        }
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while let Some(ended) = tasks.join_next().await {
@@ -285,6 +315,7 @@ fn rpc_server(
         Arc::new(NodeService(authority)),
         Arc::new(DispatcherService(dispatcher)),
         Arc::new(LogService(logs)),
+        Arc::new(RaftService::new(raft.clone())),
     ];
     Server::new(tls, Gate::new(identity.cluster.clone(), raft.watch()), services)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use skep_core::command::Command;
 use skep_core::id::NodeId;
 use skep_core::model::cluster::Cluster;
-use skep_core::model::node::NodeDescription;
+use skep_core::model::node::{NodeDescription, Role};
 use skep_core::state::State;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,13 @@ impl Upkeep {
                 if self.keep_key(cluster) {
                     self.kept.send_replace(state.index());
                 }
-                if look || self.certified_by.as_ref() != Some(&cluster.root_ca.certificate_pem) {
+                let is_manager = state
+                    .nodes()
+                    .get(&self.node)
+                    .is_some_and(|node| node.role == Role::Manager && node.manager.is_some());
+                let look_at_it =
+                    look || self.certified_by.as_ref() != Some(&cluster.root_ca.certificate_pem);
+                if is_manager && look_at_it {
                     self.keep_certificate(cluster);
                 }
             }

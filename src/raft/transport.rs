@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-/// Bytes of the largest frame. Entries travel whole, so that this bounds an entry too.
-pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the largest frame that a transport must carry. Entries travel whole, so that this bounds an entry too.
+pub const FRAME_BYTES_MAX: usize = 60 << 20;
 
 /// Where a manager is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod client;
 mod engine;
 mod lock;
+mod managers;
 mod membership;
 mod restart;
 mod rollout;

@@ -14,6 +14,7 @@ use skep::dataplane;
 use skep::engine::sim::SimEngine;
 use skep::node::{Machine, Node};
 use skep_core::agent::step::Container;
+use skep_core::id::NodeId;
 use skep_core::model::service::{Runtime, UpdateState};
 use skep_core::model::task::{Task, TaskState};
 use skep_core::state::State;
@@ -172,6 +173,11 @@ impl Daemon {
         });
         // Without a cluster there is no file.
         let _ = within("the log to be closed", closed).await.expect("it does not panic");
+    }
+
+    /// Returns which node it is.
+    pub fn node_id(&self) -> NodeId {
+        self.member().identity.node.clone()
     }
 
     /// Returns the newest state this node has applied.

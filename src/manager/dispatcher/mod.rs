@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use skep_core::command::Command;
 use skep_core::id::NodeId;
-use skep_core::model::node::{Node, NodeAgent, NodeState};
+use skep_core::model::node::{Node, NodeAgent, NodeState, Role};
 use skep_core::model::task::TaskStatus;
 use skep_core::sessions::Sessions;
 use skep_core::state::State;
@@ -117,9 +117,14 @@ impl Dispatcher {
         let (peer, member) = (peer_of(&request)?, member_of(&request)?);
         let agent = agent_of(&request)?;
         let asked = request.into_inner();
-        let told = asked.description.unwrap_or_default();
-        let description = Box::new(convert::description(&told)?);
         let node = member.node;
+        // A manager says by other means what it is.
+        let known = self.raft.state().nodes().get(&node).map(|known| known.description.clone());
+        let description = match (&asked.description, known) {
+            (None, Some(known)) if member.role == Role::Manager => known,
+            (told, _) => convert::description(&told.clone().unwrap_or_default())?,
+        };
+        let description = Box::new(description);
         self.lead(|_, _| ())?;
         let session = NodeId::from_entropy(clock::entropy()).to_string();
         let command = Command::RegisterNode {

@@ -8,6 +8,7 @@ mod dispatch;
 mod logs;
 mod network;
 mod node;
+mod raft;
 mod task;
 
 pub use certificate::*;
@@ -17,6 +18,7 @@ pub use dispatch::*;
 pub use logs::*;
 pub use network::*;
 pub use node::*;
+pub use raft::*;
 pub use task::*;
 
 /// Implements `Debug` by the type's name alone, for messages that hold secrets.

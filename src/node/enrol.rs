@@ -1,0 +1,135 @@
+//! How a node gets its first certificate: the root from any manager, checked against the token's digest, then a
+//! certificate for the token. Joins nothing.
+
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use skep_core::id::{ClusterId, NodeId};
+use skep_core::model::node::Availability;
+use skep_pki::{JoinToken, NodeCertificate, NodeRole};
+use thiserror::Error;
+use tonic::client::Grpc;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::rpc::AGENT_KEY;
+use crate::rpc::client::{Trust, channel};
+use crate::rpc::proto::{
+    GetRootCaCertificateRequest, GetRootCaCertificateResponse, IssueNodeCertificateRequest,
+    IssueNodeCertificateResponse, NodeAvailability, NodeCertificateStatusRequest,
+    NodeCertificateStatusResponse,
+};
+
+/// How long one manager may take for one answer.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a node got no certificate.
+#[derive(Debug, Error)]
+pub enum EnrolError {
+    /// The manager refused or did not answer.
+    #[error("rpc error: code = {:?} desc = {}", .0.code(), .0.message())]
+    Refused(Status),
+    /// The address cannot be called.
+    #[error("the address {0} cannot be used")]
+    Address(String),
+    /// Token, root or certificate are not what they should be.
+    #[error(transparent)]
+    Pki(#[from] skep_pki::Error),
+    /// The manager's answer makes no sense.
+    #[error("the manager's answer lacks {0}")]
+    Answer(&'static str),
+}
+
+/// A node that was admitted.
+pub struct Enrolled {
+    /// Its id.
+    pub node: NodeId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What its token made it.
+    pub role: NodeRole,
+    /// Its certificate and key.
+    pub certificate: NodeCertificate,
+    /// The root.
+    pub root_pem: String,
+}
+
+/// Asks the manager at `remote` for a certificate.
+///
+/// # Errors
+/// Says why there is none.
+pub async fn enrol(
+    remote: &str,
+    token: &str,
+    availability: Availability,
+) -> Result<Enrolled, EnrolError> {
+    let parsed = JoinToken::parse(token)?;
+    let root = fetch_root(remote).await?;
+    parsed.verify_root(&root)?;
+    let root_pem = String::from_utf8(root).map_err(|_| EnrolError::Answer("a root"))?;
+    let request = skep_pki::generate_request()?;
+    let trust = Trust::Root(root_pem.clone());
+    let asked = IssueNodeCertificateRequest {
+        csr: request.request_pem.clone().into_bytes(),
+        token: token.to_owned(),
+        availability: wire(availability).into(),
+        ..IssueNodeCertificateRequest::default()
+    };
+    let issue = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/IssueNodeCertificate");
+    let issued: IssueNodeCertificateResponse = call(remote, trust.clone(), issue, asked).await?;
+    let status = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/NodeCertificateStatus");
+    let asked = NodeCertificateStatusRequest { node_id: issued.node_id };
+    let answer: NodeCertificateStatusResponse = call(remote, trust, status, asked).await?;
+    let certificate = answer.certificate.ok_or(EnrolError::Answer("a certificate"))?.certificate;
+    let pem = String::from_utf8(certificate).map_err(|_| EnrolError::Answer("a certificate"))?;
+    let identity = skep_pki::read_identity(&pem)?;
+    let id = |_| EnrolError::Answer("an id");
+    Ok(Enrolled {
+        node: identity.node_id.parse().map_err(id)?,
+        cluster: identity.cluster_id.parse().map_err(|_| EnrolError::Answer("a cluster"))?,
+        role: identity.role,
+        certificate: request.with_certificate(pem),
+        root_pem,
+    })
+}
+
+async fn fetch_root(remote: &str) -> Result<Vec<u8>, EnrolError> {
+    let path = PathAndQuery::from_static("/docker.swarmkit.v1.CA/GetRootCACertificate");
+    let answer: GetRootCaCertificateResponse =
+        call(remote, Trust::Unverified, path, GetRootCaCertificateRequest {}).await?;
+    Ok(answer.certificate)
+}
+
+async fn call<Q, R>(
+    remote: &str,
+    trust: Trust,
+    path: PathAndQuery,
+    message: Q,
+) -> Result<R, EnrolError>
+where
+    Q: prost::Message + Default + 'static,
+    R: prost::Message + Default + 'static,
+{
+    let channel = channel(remote, trust).map_err(|_| EnrolError::Address(remote.to_owned()))?;
+    let mut request = Request::new(message);
+    let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+    request.metadata_mut().insert(AGENT_KEY, version);
+    let answered = async {
+        let mut grpc = Grpc::new(channel);
+        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        grpc.unary(request, path, ProstCodec::default()).await
+    };
+    match tokio::time::timeout(CALL_LIMIT, Box::pin(answered)).await {
+        Ok(answer) => answer.map(tonic::Response::into_inner).map_err(EnrolError::Refused),
+        Err(_) => Err(EnrolError::Refused(Status::deadline_exceeded("context deadline exceeded"))),
+    }
+}
+
+fn wire(availability: Availability) -> NodeAvailability {
+    match availability {
+        Availability::Active => NodeAvailability::Active,
+        Availability::Pause => NodeAvailability::Pause,
+        Availability::Drain => NodeAvailability::Drain,
+    }
+}

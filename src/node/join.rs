@@ -1,0 +1,237 @@
+//! Joining a cluster: certificate first, then as a manager into the consensus group, as a learner until the log has come.
+//! What fails leaves nothing behind here.
+
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use skep_api::backend::{BackendError, InitCluster, JoinCluster};
+use skep_core::id::NodeId;
+use skep_pki::{JoinToken, NodeRole};
+use skep_raft::Change;
+use skep_raft::keys::{self, Keys};
+use tonic::client::Grpc;
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+use tracing::{info, warn};
+
+use super::enrol::{EnrolError, Enrolled, enrol};
+use super::member::{Consensus, Member};
+use super::{Identity, Node, Standing};
+use crate::clock;
+use crate::manager::{SwarmAddresses, host_addresses};
+use crate::rpc::client::{Trust, channel};
+use crate::rpc::proto::{JoinGroupRequest, JoinGroupResponse};
+use skep_core::error::chain;
+
+/// How long the group may take to take the node in, and its log to come.
+const GROUP_LIMIT: Duration = Duration::from_secs(20);
+
+impl Node {
+    /// Joins the cluster that the managers named belong to.
+    ///
+    /// # Errors
+    /// Says why it cannot join; nothing is left behind then.
+    pub async fn join(&self, request: JoinCluster) -> Result<(), BackendError> {
+        JoinToken::parse(&request.join_token)
+            .map_err(|error| BackendError::Internal(error.to_string()))?;
+        let _changing = self.changing.lock().await;
+        if !matches!(&**self.standing.load(), Standing::Inactive) {
+            return Err(BackendError::AlreadyMember);
+        }
+        let addresses = self.join_addresses(&request)?;
+        self.finish_leave().await?;
+        self.standing.store(Arc::new(Standing::Pending));
+        let (standing, outcome) = match Box::pin(self.try_join(&request, &addresses)).await {
+            Ok(member) => (Standing::Active(member), Ok(())),
+            Err(failure) => {
+                if let Err(left) = self.around.data.erase() {
+                    warn!(error = %chain(&left), "a failed join left files behind");
+                }
+                (Standing::Inactive, Err(failure))
+            }
+        };
+        self.standing.store(Arc::new(standing));
+        outcome
+    }
+
+    /// Makes a cluster of one of what this manager knows.
+    pub(super) async fn force_new_cluster(
+        &self,
+        member: &Member,
+        request: &InitCluster,
+    ) -> Result<NodeId, BackendError> {
+        let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
+        let old = member.identity.clone();
+        let addresses = self.addresses(request)?;
+        let identity = Identity::new(old.node, old.cluster, &addresses, old.raft_id);
+        let key = member.key().clone();
+        member.stop().await;
+        let data = self.around.data.clone();
+        let (dir, wrapped, address) = (data.raft(), key.clone(), addresses.advertise.to_string());
+        let id = identity.raft_id;
+        let forced = tokio::task::spawn_blocking(move || {
+            skep_raft::force_new_group(&dir, wrapped, id, &address)
+        });
+        let started = match forced.await {
+            Ok(Ok(())) => {
+                data.join(&identity).map_err(|error| internal(&error))?;
+                self.start(identity.clone(), key).await
+            }
+            Ok(Err(error)) => Err(internal(&error)),
+            Err(error) => Err(internal(&error)),
+        };
+        match started {
+            Ok(member) => {
+                self.standing.store(Arc::new(Standing::Active(member)));
+                info!(node.id = %identity.node, "a new cluster was made of what this manager knew");
+                Ok(identity.node)
+            }
+            Err(failure) => {
+                let text = failure.to_string();
+                self.standing.store(Arc::new(Standing::Failed(identity, text)));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Without an address to tell others, it is the one that the way to the cluster begins at.
+    fn join_addresses(&self, request: &JoinCluster) -> Result<SwarmAddresses, BackendError> {
+        let given = match (&request.advertise_addr, &self.around.config.advertise_addr) {
+            (given, Some(default)) if given.is_empty() => default.clone(),
+            (given, _) => given.clone(),
+        };
+        let advertise = if given.is_empty() {
+            let remotes = request.remote_addrs.iter();
+            remotes.filter_map(|remote| way_to(remote)).next().map_or(given, |ip| ip.to_string())
+        } else {
+            given
+        };
+        let host = host_addresses();
+        SwarmAddresses::resolve(&request.listen_addr, &advertise, &request.data_path_addr, &host)
+            .map_err(|error| BackendError::Invalid(error.to_string()))
+    }
+
+    async fn try_join(
+        &self,
+        request: &JoinCluster,
+        addresses: &SwarmAddresses,
+    ) -> Result<Arc<Member>, BackendError> {
+        let mut refused = BackendError::Invalid("no manager to join was named".to_owned());
+        for remote in &request.remote_addrs {
+            match enrol(remote, &request.join_token, request.availability).await {
+                Ok(enrolled) => return self.enter(enrolled, remote, addresses).await,
+                Err(error @ EnrolError::Refused(_)) => {
+                    refused = BackendError::Unavailable(error.to_string());
+                }
+                Err(error) => refused = BackendError::Internal(chain(&error)),
+            }
+        }
+        Err(refused)
+    }
+
+    async fn enter(
+        &self,
+        enrolled: Enrolled,
+        remote: &str,
+        addresses: &SwarmAddresses,
+    ) -> Result<Arc<Member>, BackendError> {
+        match enrolled.role {
+            NodeRole::Manager => {}
+            NodeRole::Worker => {
+                return Err(BackendError::Unsupported(
+                    "joining as a worker is not supported by this version of skep; \
+                     join the Docker Engine itself, or use the manager token"
+                        .to_owned(),
+                ));
+            }
+        }
+        let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
+        let data = &self.around.data;
+        data.erase().map_err(|error| internal(&error))?;
+        let key = match keys::load_or_create(&data.raft()).map_err(|error| internal(&error))? {
+            Keys::Unlocked(key) => key,
+            Keys::Locked(_) => {
+                return Err(BackendError::Internal("a new data key is locked".to_owned()));
+            }
+        };
+        data.write_certificate(&enrolled.certificate, &enrolled.root_pem)
+            .map_err(|error| internal(&error))?;
+        let raft_id = new_raft_id();
+        let identity = Identity::new(enrolled.node, enrolled.cluster, addresses, raft_id);
+        let consensus = Consensus::open(data, key, raft_id).await?;
+        let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
+        if let Err(failure) = self.enter_group(&member, remote).await {
+            member.stop().await;
+            return Err(failure);
+        }
+        info!(node.id = %identity.node, addr = %addresses.advertise, "joined as a manager");
+        Ok(member)
+    }
+
+    /// Has the node taken into the group and waits for its log. From the moment that the membership is on disk, the vote
+    /// is asked for again until it is given, however often the daemon starts.
+    async fn enter_group(&self, member: &Member, remote: &str) -> Result<(), BackendError> {
+        let identity = &member.identity;
+        let request =
+            JoinGroupRequest { raft_id: identity.raft_id, address: identity.advertise.to_string() };
+        let trust = Trust::Mutual(member.tls.clone());
+        let asked = tokio::time::timeout(GROUP_LIMIT, ask_to_join(remote, trust, request));
+        match asked.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => {
+                let text =
+                    format!("rpc error: code = {:?} desc = {}", status.code(), status.message());
+                return Err(BackendError::Unavailable(text));
+            }
+            Err(_) => return Err(BackendError::Timeout),
+        }
+        let mut states = member.raft.watch();
+        let arrived = states.wait_for(|state| {
+            state.nodes().get(&identity.node).is_some_and(|node| node.manager.is_some())
+        });
+        match tokio::time::timeout(GROUP_LIMIT, arrived).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(BackendError::NotManager),
+            Err(_) => return Err(BackendError::Timeout),
+        }
+        member.key_kept().await?;
+        self.around.data.join(identity).map_err(|error| BackendError::Internal(chain(&error)))?;
+        let promoted = member.raft.change(Change::Promote { id: identity.raft_id }).await;
+        if let Err(error) = promoted {
+            warn!(error = %error, "the vote is yet to come");
+        }
+        Ok(())
+    }
+}
+
+async fn ask_to_join(
+    remote: &str,
+    trust: Trust,
+    request: JoinGroupRequest,
+) -> Result<JoinGroupResponse, Status> {
+    let channel =
+        channel(remote, trust).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let mut grpc = Grpc::new(channel);
+    grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+    let path = PathAndQuery::from_static("/skep.v1.Raft/Join");
+    let codec = ProstCodec::<JoinGroupRequest, JoinGroupResponse>::default();
+    grpc.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+}
+
+/// Returns this host's address on the way to another.
+fn way_to(remote: &str) -> Option<IpAddr> {
+    let target: std::net::SocketAddr = remote.parse().ok()?;
+    let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    // Nothing is sent: the kernel only looks up the route.
+    socket.connect(target).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Makes a consensus id that no node had before. The first manager's is 1.
+fn new_raft_id() -> u64 {
+    let [.., a, b, c, d, e, f, g, h] = clock::entropy().to_be_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(2)
+}
