@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::{Docker, Engine, Fabric, Generation, Namespace, Skep};
 
 /// Address of the host with that number, counted from 1.
-fn address(number: usize) -> String {
+pub fn address(number: usize) -> String {
     format!("10.77.0.{number}")
 }
 

@@ -5,6 +5,7 @@
 mod cluster;
 mod docker;
 mod engine;
+mod hosts;
 mod lab;
 mod namespace;
 mod process;
@@ -14,6 +15,7 @@ mod wait;
 pub use cluster::Cluster;
 pub use docker::{Docker, Follow};
 pub use engine::{Engine, Generation};
+pub use hosts::{Host, Hosts};
 pub use lab::{ADDRESS, Lab};
 pub use namespace::{Fabric, Namespace};
 pub use process::{Output, sh};

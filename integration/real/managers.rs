@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use skep_integration::{Docker, Engine, Fabric, Generation, Namespace, Skep, wait_for};
+use skep_integration::{Docker, Generation, Host, Hosts, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -15,32 +15,13 @@ const OUTAGE_MAX: Duration = Duration::from_secs(5);
 
 on_both_engines!(managers);
 
-/// Fields drop in this order: skep before its engine.
-struct Host {
-    skep: Skep,
-    _engine: Engine,
-    address: String,
-}
-
-fn host(fabric: &Fabric, generation: Generation, number: usize) -> Result<Host> {
-    let address = format!("10.77.0.{number}");
-    let space = Namespace::on(fabric, &address)?;
-    let engine = Engine::start_in(generation, space, &format!("lab{number}"))?;
-    Ok(Host { skep: Skep::start(&engine, "skep")?, _engine: engine, address })
-}
-
-impl Host {
-    fn docker(&self) -> &Docker {
-        self.skep.docker()
-    }
-}
-
 /// Waits until a manager shows three of them that answer; returns which host leads.
 fn leader(asked: &Docker) -> Result<usize> {
     let format = "{{.Hostname}} {{.Status}} {{.ManagerStatus}}";
     let shown = wait_for("three managers that answer", SOON, || {
         let shown = asked.lines(&["node", "ls", "--format", format])?;
-        let answer = |line: &&String| line.ends_with("Ready Leader") || line.ends_with("Ready Reachable");
+        let answer =
+            |line: &&String| line.ends_with("Ready Leader") || line.ends_with("Ready Reachable");
         ensure!(shown.iter().filter(answer).count() == 3, "{shown:?}");
         Ok(shown)
     })?;
@@ -107,24 +88,12 @@ fn lose_leader(
 }
 
 fn managers(generation: Generation) -> Result<()> {
-    let fabric = Fabric::new()?;
-    let mut hosts = Vec::new();
-    for number in 1..=3 {
-        hosts.push(host(&fabric, generation, number)?);
-    }
-    let outcome = lose_leaders(&mut hosts);
-    let logs: Vec<String> = hosts.iter().map(|host| host.skep.log(40)).collect();
-    outcome.with_context(|| logs.join("\n"))
+    let mut hosts = Hosts::managers(&[generation; 3])?;
+    let outcome = lose_leaders(&mut hosts.all);
+    hosts.explain(outcome)
 }
 
 fn lose_leaders(hosts: &mut [Host]) -> Result<()> {
-    let remote = format!("{}:2377", hosts[0].address);
-    hosts[0].docker().ok(&["swarm", "init", "--advertise-addr", &hosts[0].address])?;
-    let token = hosts[0].docker().ok(&["swarm", "join-token", "-q", "manager"])?;
-    for host in &hosts[1..] {
-        let said = host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
-        ensure!(said == "This node joined a swarm as a manager.", "{said}");
-    }
     let mut acknowledged = Vec::new();
     for round in 0..2 {
         let leader = leader(hosts[round].docker())?;

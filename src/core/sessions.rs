@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::NodeId;
-use crate::model::node::NodeState;
+use crate::model::node::{NodeAgent, NodeState};
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -14,8 +14,11 @@ mod tests;
 /// How long a node whose connection broke may take to come back.
 const RECONNECT_MAX: Duration = Duration::from_secs(3);
 
-/// How long nodes may take to find a new leader: engines wait up to 8 s between two tries.
-const TAKEOVER_MAX: Duration = Duration::from_secs(16);
+/// How long engines may take to find a new leader: they wait up to 8 s between two tries.
+const ENGINE_TAKEOVER_MAX: Duration = Duration::from_secs(16);
+
+/// How long agents of skep may take, which try more than once a second.
+const SKEP_TAKEOVER_MAX: Duration = Duration::from_secs(4);
 
 /// Shortest silence that counts, whatever the cluster's setting says.
 const SILENCE_MIN: Duration = Duration::from_secs(2);
@@ -62,13 +65,13 @@ pub struct Sessions {
 
 impl Sessions {
     /// Begins to lead: `nodes` are those that were not down under the last leader. `heartbeat` is the cluster's setting.
-    pub fn take_over(
-        nodes: impl IntoIterator<Item = NodeId>,
+    pub fn take_over<'a>(
+        nodes: impl IntoIterator<Item = (&'a NodeId, &'a NodeAgent)>,
         heartbeat: Duration,
         now: Timestamp,
     ) -> Self {
-        let until = now.after(TAKEOVER_MAX);
-        let nodes = nodes.into_iter().map(|node| (node, Standing::Awaited { until })).collect();
+        let nodes = nodes.into_iter();
+        let nodes = nodes.map(|(node, agent)| (node.clone(), awaited(agent, now))).collect();
         let mut sessions = Self { nodes, looked_at: now, ..Self::default() };
         sessions.set_heartbeat(heartbeat);
         sessions
@@ -80,10 +83,9 @@ impl Sessions {
     }
 
     /// Awaits a node that came to another manager just before this one led. Does nothing to one that is known.
-    pub fn expect(&mut self, node: &NodeId, now: Timestamp) {
+    pub fn expect(&mut self, node: &NodeId, agent: &NodeAgent, now: Timestamp) {
         if !self.nodes.contains_key(node) {
-            let until = now.after(TAKEOVER_MAX);
-            self.nodes.insert(node.clone(), Standing::Awaited { until });
+            self.nodes.insert(node.clone(), awaited(agent, now));
         }
     }
 
@@ -184,6 +186,14 @@ impl Sessions {
             (node, state, reason)
         })
     }
+}
+
+fn awaited(agent: &NodeAgent, now: Timestamp) -> Standing {
+    let limit = match agent {
+        NodeAgent::Engine => ENGINE_TAKEOVER_MAX,
+        NodeAgent::Skep { .. } => SKEP_TAKEOVER_MAX,
+    };
+    Standing::Awaited { until: now.after(limit) }
 }
 
 fn verdict(standing: &Standing) -> (NodeState, &'static str) {

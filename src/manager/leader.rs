@@ -28,7 +28,11 @@ pub async fn run(raft: Arc<RaftNode>, shutdown: CancellationToken) {
         leadership.borrow_and_update();
         let state = states.borrow_and_update().clone();
         let wake_at = if raft.is_leader() {
-            step(&raft, &mut planner, &state).await
+            // Without a quorum a proposal waits long; a stop does not.
+            tokio::select! {
+                wake_at = step(&raft, &mut planner, &state) => wake_at,
+                () = shutdown.cancelled() => return,
+            }
         } else {
             // Whoever leads next, and this node if it leads again, looks at everything first.
             planner = Planner::default();

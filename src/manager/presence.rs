@@ -34,14 +34,15 @@ pub async fn run(raft: Arc<RaftNode>, tls: Arc<Tls>, stop: CancellationToken) {
         let leader = leadership.borrow_and_update().leader.filter(|id| *id != raft.node_id());
         let address = leader.and_then(|id| raft.members().addresses.get(&id).cloned());
         let kept = async {
-            match address {
-                Some(address) => {
-                    let ended = keep(&address, tls.clone(), &mut session).await;
-                    debug!(reason = ended.message(), "no session with the leader");
-                    clock::sleep(RETRY_PERIOD).await;
-                }
-                None => std::future::pending().await,
+            if leader.is_none() {
+                std::future::pending::<()>().await;
             }
+            // The membership that names the leader may come after its first heartbeat.
+            if let Some(address) = address {
+                let ended = keep(&address, tls.clone(), &mut session).await;
+                debug!(reason = ended.message(), "no session with the leader");
+            }
+            clock::sleep(RETRY_PERIOD).await;
         };
         tokio::select! {
             () = kept => {}

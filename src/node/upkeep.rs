@@ -102,7 +102,11 @@ impl Upkeep {
                 look_at = clock::now().after(LOOK_PERIOD);
             }
             if let Some(cluster) = state.cluster() {
-                self.report(&state, cluster).await;
+                // Without a quorum a proposal waits long; a stop does not.
+                tokio::select! {
+                    () = self.report(&state, cluster) => {}
+                    () = stop.cancelled() => return,
+                }
             }
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return },

@@ -1,4 +1,5 @@
-//! The engine's own API, as far as requests are passed through to it: its version, and events that never come.
+//! The engine's own API, as far as requests are passed through to it: its version, what it tells of itself, and events that
+//! never come.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -15,6 +16,8 @@ use tokio::net::UnixListener;
 
 const VERSION: &str =
     r#"{"Version":"28.0.0","ApiVersion":"1.48","MinAPIVersion":"1.24","Experimental":false}"#;
+
+const INFO: &str = r#"{"Name":"lab","Warnings":null,"Swarm":{"LocalNodeState":"inactive"}}"#;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -39,11 +42,12 @@ fn answer(request: &http::Request<Incoming>) -> Response<Body> {
         let nothing = stream::pending::<Result<Frame<Bytes>, Infallible>>();
         return Response::new(BodyExt::boxed(StreamBody::new(nothing)));
     }
-    let known = path.ends_with("/version");
-    let text = if known { VERSION } else { r#"{"message":"page not found"}"# };
+    let (status, text) = match path.rsplit('/').next() {
+        Some("version") => (StatusCode::OK, VERSION),
+        Some("info") => (StatusCode::OK, INFO),
+        Some(_) | None => (StatusCode::NOT_FOUND, r#"{"message":"page not found"}"#),
+    };
     let mut response = Response::new(Full::new(Bytes::from(text)).boxed());
-    if !known {
-        *response.status_mut() = StatusCode::NOT_FOUND;
-    }
+    *response.status_mut() = status;
     response
 }

@@ -96,7 +96,9 @@ fn a_busy_process_is_patient_but_not_for_ever() {
 #[test]
 fn after_a_change_of_leader_nodes_are_unknown_until_they_come() {
     let heartbeat = Duration::from_secs(5);
-    let mut sessions = Sessions::take_over([node(1), node(2)], heartbeat, at(0));
+    let nodes = [node(1), node(2)];
+    let engines = nodes.iter().map(|node| (node, &NodeAgent::Engine));
+    let mut sessions = Sessions::take_over(engines, heartbeat, at(0));
     assert_eq!(sessions.verdict(&node(1)), Some((NodeState::Unknown, TAKEN_OVER)));
     look_until(&mut sessions, 9000);
     sessions.open(node(2), "s".to_owned(), at(9000));
@@ -111,6 +113,16 @@ fn after_a_change_of_leader_nodes_are_unknown_until_they_come() {
     assert_eq!(sessions.verdict(&node(2)).map(|(state, _)| state), Some(NodeState::Ready));
     sessions.remove(&node(1));
     assert_eq!(sessions.verdict(&node(1)), None);
+}
+
+#[test]
+fn agents_of_skep_find_a_new_leader_sooner() {
+    let (node, agent) = (node(1), NodeAgent::Skep { version: "1".to_owned() });
+    let mut sessions = Sessions::take_over([(&node, &agent)], Duration::from_secs(5), at(0));
+    look_until(&mut sessions, 3999);
+    assert_eq!(state(&sessions), NodeState::Unknown);
+    look_until(&mut sessions, 4000);
+    assert_eq!(sessions.verdict(&node), Some((NodeState::Down, NOT_BACK)));
 }
 
 #[test]

@@ -29,7 +29,11 @@ impl Dispatcher {
         loop {
             let state = states.borrow_and_update().clone();
             changed.borrow_and_update();
-            let wait = self.judge(&state).await;
+            // Without a quorum a proposal waits long; a stop does not.
+            let wait = tokio::select! {
+                wait = self.judge(&state) => wait,
+                () = self.stop.cancelled() => return,
+            };
             tokio::select! {
                 news = states.changed() => if news.is_err() { return },
                 news = leadership.changed() => if news.is_err() { return },
@@ -60,8 +64,8 @@ impl Dispatcher {
             if let Some(cluster) = state.cluster() {
                 sessions.set_heartbeat(cluster.spec.heartbeat_period);
             }
-            for node in state.nodes().values().filter(|node| self.is_expected(node)) {
-                sessions.expect(&node.id, now);
+            for (node, agent) in state.nodes().values().filter_map(|node| self.expected(node)) {
+                sessions.expect(node, agent, now);
             }
             let fell = sessions.look(now);
             (verdicts(sessions, state), sessions.wake_at().map(|at| at.since(now)), fell)

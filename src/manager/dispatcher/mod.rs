@@ -87,15 +87,16 @@ impl Dispatcher {
     fn take_over(&self, now: Timestamp) -> Sessions {
         let state = self.raft.state();
         let heartbeat = state.cluster().map(|cluster| cluster.spec.heartbeat_period);
-        let known = state.nodes().values().filter(|node| self.is_expected(node));
-        let known: Vec<NodeId> = known.map(|node| node.id.clone()).collect();
+        let known: Vec<_> = state.nodes().values().filter_map(|node| self.expected(node)).collect();
         info!(nodes.count = known.len(), "waiting for the nodes to open sessions");
         Sessions::take_over(known, heartbeat.unwrap_or_default(), now)
     }
 
-    /// Tells whether a node ought to have a session.
-    fn is_expected(&self, node: &Node) -> bool {
-        node.agent.is_some() && node.id != self.node && node.status.state != NodeState::Down
+    /// Returns the node's agent, if it ought to have a session.
+    fn expected<'a>(&self, node: &'a Node) -> Option<(&'a NodeId, &'a NodeAgent)> {
+        let agent = node.agent.as_ref()?;
+        let is_expected = node.id != self.node && node.status.state != NodeState::Down;
+        is_expected.then_some((&node.id, agent))
     }
 
     fn note_change(&self) {

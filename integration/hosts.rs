@@ -1,0 +1,75 @@
+//! Several hosts on one switch, each an engine with skep beside it.
+
+use anyhow::{Context, Result};
+
+use crate::cluster::address;
+use crate::{Docker, Engine, Fabric, Generation, Namespace, Skep};
+
+/// One of them. Fields drop in this order: skep before its engine.
+pub struct Host {
+    pub skep: Skep,
+    pub engine: Engine,
+    pub address: String,
+}
+
+impl Host {
+    /// The CLI against its skep.
+    pub fn docker(&self) -> &Docker {
+        self.skep.docker()
+    }
+}
+
+/// Fields drop in this order: the switch last.
+pub struct Hosts {
+    pub all: Vec<Host>,
+    pub fabric: Fabric,
+}
+
+impl Hosts {
+    /// Starts hosts that are in no swarm.
+    pub fn start(generations: &[Generation]) -> Result<Self> {
+        let fabric = Fabric::new()?;
+        let hosts = (1..).zip(generations).map(|(number, generation)| {
+            let address = address(number);
+            let space = Namespace::on(&fabric, &address)?;
+            let engine = Engine::start_in(*generation, space, &format!("skep-{number}"))?;
+            Ok(Host { skep: Skep::start(&engine, "skep")?, engine, address })
+        });
+        let all = hosts.collect::<Result<_>>()?;
+        Ok(Self { all, fabric })
+    }
+
+    /// As [`Hosts::start`], and makes them one swarm, all of them managers.
+    pub fn managers(generations: &[Generation]) -> Result<Self> {
+        let hosts = Self::start(generations)?;
+        let joined = hosts.join();
+        hosts.explain(joined)?;
+        Ok(hosts)
+    }
+
+    fn join(&self) -> Result<()> {
+        let [first, others @ ..] = self.all.as_slice() else { return Ok(()) };
+        first.docker().ok(&["swarm", "init", "--advertise-addr", &first.address])?;
+        let token = first.docker().ok(&["swarm", "join-token", "-q", "manager"])?;
+        let remote = format!("{}:2377", first.address);
+        for host in others {
+            host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
+        }
+        Ok(())
+    }
+
+    /// Adds what each host knows to a failure.
+    pub fn explain<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.with_context(|| {
+            let nodes = |host: &Host| match host.docker().run(&["node", "ls"]) {
+                Ok(output) => format!("{}{}", output.stdout, output.stderr),
+                Err(error) => format!("{error:#}\n"),
+            };
+            let told = |host: &Host| {
+                let log = host.skep.log(60);
+                format!("{}, docker node ls:\n{}{log}\n", host.address, nodes(host))
+            };
+            self.all.iter().map(told).collect::<String>()
+        })
+    }
+}
