@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use skep_core::model::Sensitive;
 use skep_core::time::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tracing::{debug, info, warn};
 
 use crate::clock;
@@ -44,18 +44,20 @@ pub(super) struct Images {
     engine: Arc<dyn Engine>,
     /// By image and a hash of the credentials.
     pulls: Mutex<HashMap<(String, u64), watch::Receiver<Phase>>>,
+    /// Questions to the engine under way: tasks that begin together ask once.
+    asked: Mutex<HashMap<String, Arc<OnceCell<bool>>>>,
     turns: Arc<Semaphore>,
 }
 
 impl Images {
     pub(super) fn new(engine: Arc<dyn Engine>) -> Self {
         let turns = Arc::new(Semaphore::new(PULLS_MAX));
-        Self { engine, pulls: Mutex::default(), turns }
+        Self { engine, pulls: Mutex::default(), asked: Mutex::default(), turns }
     }
 
     /// Tries to get the newest image of that name. What fails is only logged: making the container tells users.
     pub(super) async fn fetch(&self, image: &str, auth: &Sensitive) {
-        let here = self.engine.has_image(image).await.unwrap_or_default();
+        let here = self.is_here(image).await;
         if here && is_exact(image) {
             return;
         }
@@ -71,6 +73,19 @@ impl Images {
         }
         // Also ends when the pull's task does.
         let _ = phase.wait_for(|phase| matches!(phase, Phase::Done | Phase::Failed(_))).await;
+    }
+
+    async fn is_here(&self, image: &str) -> bool {
+        let asked = self.asked.lock().entry(image.to_owned()).or_default().clone();
+        let here = asked
+            .get_or_init(|| async { self.engine.has_image(image).await.unwrap_or_default() })
+            .await;
+        // The next task's question is a new one.
+        let mut under_way = self.asked.lock();
+        if under_way.get(image).is_some_and(|held| Arc::ptr_eq(held, &asked)) {
+            under_way.remove(image);
+        }
+        *here
     }
 
     /// Joins the pull under way, takes a recent failure as it is, or begins a pull.

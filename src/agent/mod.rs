@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use skep_core::agent::{Found, NodeContext, Sight, compare, needed_networks, recover, stale_files};
 use skep_core::assign::Assigned;
 use skep_core::id::{NetworkId, NodeId, TaskId};
-use skep_core::model::task::Task;
+use skep_core::model::task::{Task, TaskState};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +77,16 @@ struct Shared {
     shutdown: CancellationToken,
 }
 
+/// What is known of the containers of tasks that get a worker.
+enum Containers {
+    /// The engine was asked: those that tasks have.
+    Found(BTreeMap<TaskId, String>),
+    /// The tasks were assigned since.
+    NoneYet,
+    /// Nothing.
+    Unknown,
+}
+
 struct WorkerHandle {
     input: watch::Sender<Input>,
     seen: Arc<Seen>,
@@ -94,6 +104,8 @@ pub struct Agent {
     discarding: BTreeSet<String>,
     /// Networks that were needed when unused ones were last removed.
     needed: BTreeSet<NetworkId>,
+    /// Whether the engine may have networks that are not needed.
+    spare_networks: bool,
 }
 
 impl Agent {
@@ -121,6 +133,7 @@ impl Agent {
             discards: JoinSet::new(),
             discarding: BTreeSet::new(),
             needed: BTreeSet::new(),
+            spare_networks: true,
         };
         // Boxed for their size.
         let reporting = Box::pin(shared.reports.run(sink.as_ref(), &shutdown));
@@ -161,7 +174,7 @@ impl Agent {
         info!(containers.count = found.len(), "engine reached");
         self.take_assignment();
         self.compare(&found);
-        self.sync_workers(&recover(&self.current, &found).adopt);
+        self.sync_workers(&Containers::Found(recover(&self.current, &found).adopt));
         self.remove_stale_files(&found);
         self.wake(None);
         Ok(events)
@@ -179,11 +192,13 @@ impl Agent {
                         return shared.shutdown.cancelled().await;
                     }
                     self.take_assignment();
-                    self.sync_workers(&BTreeMap::new());
+                    self.sync_workers(&Containers::NoneYet);
                     self.collect_networks(false).await;
                 }
                 event = events.next() => match event {
-                    Some(Wake(task)) => self.wake(task.as_ref()),
+                    Some(wake) => if !self.is_expected(&wake) {
+                        self.wake(wake.task());
+                    },
                     None => return,
                 },
                 Some(ended) = self.running.join_next() => {
@@ -191,8 +206,8 @@ impl Agent {
                         warn!(%error, "worker broke down");
                     }
                     self.workers.retain(|_, worker| !worker.input.is_closed());
-                    self.sync_workers(&BTreeMap::new());
-                    self.collect_networks(true).await;
+                    self.sync_workers(&Containers::Unknown);
+                    self.collect_networks(self.spare_networks).await;
                 }
                 Some(ended) = self.discards.join_next() => {
                     if let Ok(container) = ended {
@@ -212,7 +227,7 @@ impl Agent {
     }
 
     /// Tells workers what is assigned, and starts one for each new task.
-    fn sync_workers(&mut self, adopt: &BTreeMap<TaskId, String>) {
+    fn sync_workers(&mut self, containers: &Containers) {
         let current = self.current.clone();
         for (id, worker) in &self.workers {
             let task = current.tasks.get(id).cloned();
@@ -230,14 +245,16 @@ impl Agent {
             debug!(task.id = %id, "task assigned");
             let input = Input { task: Some(task.clone()), assigned: current.clone(), wakes: 0 };
             let (sender, receiver) = watch::channel(input);
-            let seen = Arc::new(Seen::new(Sight::Nothing));
-            let worker = Worker::new(
-                self.shared.clone(),
-                receiver,
-                seen.clone(),
-                Task::clone(task),
-                adopt.get(id).cloned(),
-            );
+            let seen = Arc::new(Seen::default());
+            let worker =
+                Worker::new(self.shared.clone(), receiver, seen.clone(), Task::clone(task));
+            let worker = match containers {
+                Containers::Found(adopt) => worker.with_container(adopt.get(id).cloned()),
+                Containers::NoneYet if task.status.state < TaskState::Preparing => {
+                    worker.without_container()
+                }
+                Containers::NoneYet | Containers::Unknown => worker,
+            };
             self.running.spawn(worker.run());
             self.workers.insert(id.clone(), WorkerHandle { input: sender, seen });
         }
@@ -256,6 +273,16 @@ impl Agent {
         }
     }
 
+    /// Tells whether an event tells a task's worker nothing new, as it comes of what the worker does itself.
+    fn is_expected(&self, wake: &Wake) -> bool {
+        let seen = |task: &TaskId| self.workers.get(task).map(|worker| &worker.seen);
+        match wake {
+            Wake::Made(Some(task)) => seen(task).is_some_and(|seen| seen.knows_container()),
+            Wake::Started(Some(task)) => seen(task).is_some_and(|seen| seen.is_acting()),
+            Wake::Made(None) | Wake::Started(None) | Wake::Changed(_) => false,
+        }
+    }
+
     async fn resync(&mut self) {
         match self.shared.engine.list(&self.shared.node).await {
             Ok(found) => {
@@ -269,7 +296,7 @@ impl Agent {
     /// Wakes workers that saw something else last, and removes containers of tasks that are nobody's.
     fn compare(&mut self, found: &[Found]) {
         let sights: BTreeMap<TaskId, Sight> =
-            self.workers.iter().map(|(id, worker)| (id.clone(), *worker.seen.lock())).collect();
+            self.workers.iter().map(|(id, worker)| (id.clone(), worker.seen.sight())).collect();
         let comparison = compare(&self.current, &sights, found);
         for task in &comparison.look {
             self.wake(Some(task));
@@ -297,7 +324,9 @@ impl Agent {
             return;
         }
         self.needed = needed;
+        self.spare_networks = true;
         let Ok(held) = self.shared.engine.networks(&self.shared.node).await else { return };
+        let mut kept = false;
         for network in held {
             if network.network.as_ref().is_some_and(|id| self.needed.contains(id)) {
                 continue;
@@ -305,9 +334,13 @@ impl Agent {
             // Refused while containers use it; a later look removes it then.
             match self.shared.engine.remove_network(&network.engine_id).await {
                 Ok(()) => info!(network.id = ?network.network, "unused network removed"),
-                Err(error) => debug!(%error, "unused network kept"),
+                Err(error) => {
+                    kept = true;
+                    debug!(%error, "unused network kept");
+                }
             }
         }
+        self.spare_networks = kept;
     }
 
     /// Lets workers end by themselves; they stop at the next point where nothing is half done.

@@ -9,7 +9,7 @@ use skep_core::model::task::Task;
 use tracing::warn;
 
 use super::Shared;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Made};
 
 /// Why a container could not be made.
 #[derive(Debug)]
@@ -38,15 +38,15 @@ impl From<EngineError> for PrepareError {
 }
 
 impl Shared {
-    /// Makes files, networks, image and container of a task; returns the container's id.
+    /// Makes files, networks, image and container of a task.
     pub(super) async fn prepare(
         &self,
         task: &Task,
         assigned: &Assigned,
-    ) -> Result<String, PrepareError> {
+    ) -> Result<Made, PrepareError> {
         if let Runtime::Attachment { container_id } = &task.spec.runtime {
             self.make_networks(task, assigned).await?;
-            return Ok(container_id.clone());
+            return Ok(Made { id: container_id.clone(), existed: true });
         }
         let node = self.context().await?;
         let files = payload_files(task, &node, assigned)?;

@@ -297,7 +297,7 @@ async fn the_end_of_a_users_container_gives_its_addresses_back_at_once() {
         image: "here".to_owned(),
         ..ContainerPlan::default()
     };
-    let container = world.engine.create(&plan).await.expect("the image is here");
+    let container = world.engine.create(&plan).await.expect("the image is here").id;
     world.engine.start(&container).await.expect("it starts");
     let id = world.attach(1, &container);
     world.status(&id, TaskState::Running).await;

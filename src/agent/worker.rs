@@ -1,6 +1,7 @@
 //! Carries out the steps of one task. Decides none of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -57,8 +58,38 @@ impl Input {
     }
 }
 
-/// What the worker saw last, for the comparison with a list of all containers.
-pub(super) type Seen = Mutex<Sight>;
+/// What the worker saw last, for the comparison with a list of all containers, and whether it is making or starting the
+/// container and will know then in any case how it is.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    sight: Mutex<Sight>,
+    acting: AtomicBool,
+}
+
+impl Seen {
+    /// Returns what was seen last.
+    pub(super) fn sight(&self) -> Sight {
+        *self.sight.lock()
+    }
+
+    fn set(&self, state: &Container) {
+        *self.sight.lock() = Sight::of(state);
+        self.acting.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells whether the worker will know by itself how its container is, after what it does now.
+    pub(super) fn is_acting(&self) -> bool {
+        self.acting.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the worker knows of a container, or is making it.
+    pub(super) fn knows_container(&self) -> bool {
+        match self.sight() {
+            Sight::Nothing | Sight::Absent => self.is_acting(),
+            Sight::Idle | Sight::Running => true,
+        }
+    }
+}
 
 /// The side of an act that tells what became of it: done, or to be tried again.
 type Act = Result<(), String>;
@@ -72,6 +103,8 @@ pub(super) struct Worker {
     /// Container by id, or by name until the id is known.
     container: Option<String>,
     view: ContainerView,
+    /// Whether `view` may not tell how the container is.
+    look: bool,
     failure: Option<String>,
     /// When the wait for an address began.
     waiting_since: Option<Timestamp>,
@@ -86,20 +119,32 @@ impl Worker {
         input: watch::Receiver<Input>,
         seen: Arc<Seen>,
         task: Task,
-        container: Option<String>,
     ) -> Self {
         Self {
             shared,
             input,
             seen,
             task,
-            container,
+            container: None,
             view: ContainerView::default(),
+            look: true,
             failure: None,
             waiting_since: None,
             retry: RETRY.0,
             absences: 0,
         }
+    }
+
+    /// Takes over a container that was found.
+    pub(super) fn with_container(self, container: Option<String>) -> Self {
+        Self { container, ..self }
+    }
+
+    /// Takes it that there is no container yet.
+    pub(super) fn without_container(mut self) -> Self {
+        self.seen.set(&Container::Absent);
+        self.look = false;
+        self
     }
 
     /// Returns the container that a user made and that this task only holds addresses for.
@@ -112,41 +157,40 @@ impl Worker {
 
     /// Advances the task until it is no longer assigned or the agent stops. Containers outlive the agent.
     pub(super) async fn run(mut self) -> TaskId {
-        let mut look = true;
         let mut wakes = 0;
         let mut first = true;
         while !self.shared.shutdown.is_cancelled() {
             let input = self.input.borrow_and_update().clone();
-            look |= input.wakes != wakes;
+            self.look |= input.wakes != wakes;
             wakes = input.wakes;
-            if look {
+            if self.look {
                 if let Err(error) = self.observe().await {
                     self.pause(&error).await;
                     continue;
                 }
-                look = false;
+                self.look = false;
             }
             let Some(task) = &input.task else {
                 match self.dismiss().await {
                     Ok(true) => break,
-                    Ok(false) => look = true,
+                    Ok(false) => self.look = true,
                     Err(error) => self.pause(&error).await,
                 }
                 continue;
             };
             self.task = merge(task, std::mem::take(&mut self.task.status));
             if std::mem::take(&mut first) && is_half_made(&self.task, &self.view.state) {
-                look = true;
+                self.look = true;
                 first = self.drop_container().await.is_err();
                 continue;
             }
-            look |= self.advance(&input).await;
+            self.advance(&input).await;
         }
         self.task.id
     }
 
-    /// Takes one step; tells whether the container is to be looked at again.
-    async fn advance(&mut self, input: &Input) -> bool {
+    /// Takes one step.
+    async fn advance(&mut self, input: &Input) {
         let observed =
             Observed { container: self.view.state.clone(), failure: self.failure.clone() };
         let next = step(&self.task, &observed);
@@ -154,27 +198,32 @@ impl Worker {
         let outcome = match next {
             Step::Report(progress) => {
                 self.report(progress);
-                return false;
+                return;
             }
             Step::Wait if self.attached().is_some() => {
                 self.watch_attached().await;
-                return false;
+                return;
             }
             Step::Wait | Step::Done => {
                 self.rest().await;
-                return false;
+                return;
             }
-            Step::AwaitHealthy => return self.rest_a_while().await,
-            Step::Prepare => self.prepare(input).await,
-            Step::Start => self.start().await,
-            Step::Stop => self.stop().await,
-            Step::Remove => self.drop_container().await,
+            Step::AwaitHealthy => {
+                self.look |= self.rest_a_while().await;
+                return;
+            }
+            Step::Prepare => self.prepare(input).await.map(|seen| self.look = !seen),
+            Step::Start => self.start().await.map(|()| self.look = true),
+            Step::Stop => self.stop().await.map(|()| self.look = true),
+            Step::Remove => self.drop_container().await.map(|()| self.look = true),
         };
         match outcome {
             Ok(()) => self.retry = RETRY.0,
-            Err(error) => self.pause(&error).await,
+            Err(error) => {
+                self.look = true;
+                self.pause(&error).await;
+            }
         }
-        true
     }
 
     /// Waits for something to change.
@@ -262,7 +311,7 @@ impl Worker {
             }
             Err(error) => return Err(error.to_string()),
         }
-        *self.seen.lock() = Sight::of(&self.view.state);
+        self.seen.set(&self.view.state);
         Ok(())
     }
 
@@ -298,25 +347,32 @@ impl Worker {
         bound
     }
 
-    /// Makes everything up to the container, unless the task is told to stop meanwhile.
-    async fn prepare(&mut self, input: &Input) -> Act {
+    /// Makes everything up to the container, unless the task is told to stop meanwhile. Tells whether it is known how the
+    /// container is.
+    async fn prepare(&mut self, input: &Input) -> Result<bool, String> {
         let mut told = self.input.clone();
         let shared = self.shared.clone();
+        self.seen.acting.store(true, Ordering::Relaxed);
         let made = tokio::select! {
             made = shared.prepare(&self.task, &input.assigned) => made,
-            _ = told.wait_for(Input::is_stopping) => return Ok(()),
-            () = shared.shutdown.cancelled() => return Ok(()),
+            _ = told.wait_for(Input::is_stopping) => return Ok(false),
+            () = shared.shutdown.cancelled() => return Ok(false),
         };
         match made {
-            Ok(container) if self.attached().is_some() => {
-                debug!(container.id = %container, "networks made for a container of a user");
+            Ok(made) if self.attached().is_some() => {
+                debug!(container.id = %made.id, "networks made for a container of a user");
                 self.view.state = Container::Created;
-                Ok(())
+                Ok(false)
             }
-            Ok(container) => {
-                self.container = Some(container);
+            Ok(made) => {
+                self.container = Some(made.id.clone());
                 self.waiting_since = None;
-                Ok(())
+                if !made.existed {
+                    let state = Container::Created;
+                    self.view = ContainerView { id: made.id, state, ..ContainerView::default() };
+                    self.seen.set(&self.view.state);
+                }
+                Ok(!made.existed)
             }
             Err(PrepareError::NoAddress) => {
                 let since = *self.waiting_since.get_or_insert_with(clock::now);
@@ -324,11 +380,11 @@ impl Worker {
                     return Err(MISSING_ATTACHMENT.to_owned());
                 }
                 self.failure = Some(MISSING_ATTACHMENT.to_owned());
-                Ok(())
+                Ok(false)
             }
             Err(PrepareError::Refused(text)) => {
                 self.failure = Some(text);
-                Ok(())
+                Ok(false)
             }
             Err(PrepareError::Temporary(text)) => Err(text),
         }
@@ -340,6 +396,7 @@ impl Worker {
             return Ok(());
         };
         let Ok(_turn) = self.shared.turns.acquire().await else { return Ok(()) };
+        self.seen.acting.store(true, Ordering::Relaxed);
         let started = tokio::select! {
             started = self.shared.engine.start(&container) => started,
             () = self.shared.shutdown.cancelled() => return Ok(()),

@@ -32,7 +32,7 @@ use skep_core::id::NodeId;
 use skep_core::model::Sensitive;
 use skep_core::model::node::NodeDescription;
 
-use super::{ContainerView, Engine, EngineError, EngineLogLine, EngineNetwork, Wake};
+use super::{ContainerView, Engine, EngineError, EngineLogLine, EngineNetwork, Made, Wake};
 use crate::clock;
 
 /// Longest wait for the head of an answer.
@@ -168,7 +168,7 @@ impl Engine for DockerEngine {
         Ok(())
     }
 
-    async fn create(&self, plan: &ContainerPlan) -> Result<String, EngineError> {
+    async fn create(&self, plan: &ContainerPlan) -> Result<Made, EngineError> {
         self.create_container(plan).await
     }
 
@@ -262,7 +262,12 @@ fn wake(event: EventMessage) -> Option<Wake> {
         return None;
     }
     let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
-    Some(Wake(attributes.get(TASK_ID_LABEL).and_then(|id| id.parse().ok())))
+    let task = attributes.get(TASK_ID_LABEL).and_then(|id| id.parse().ok());
+    Some(match action.as_str() {
+        "create" => Wake::Made(task),
+        "start" => Wake::Started(task),
+        _ => Wake::Changed(task),
+    })
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ pub trait Engine: Send + Sync + 'static {
         progress: &(dyn Fn() + Send + Sync),
     ) -> Result<(), EngineError>;
 
-    /// Makes a container and joins it to all its networks; returns its id, also if it exists.
-    async fn create(&self, plan: &ContainerPlan) -> Result<String, EngineError>;
+    /// Makes a container and joins it to all its networks, or finds the one that exists.
+    async fn create(&self, plan: &ContainerPlan) -> Result<Made, EngineError>;
 
     /// Starts a container.
     async fn start(&self, container: &str) -> Result<(), EngineError>;
@@ -76,6 +76,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Streams wake-ups for containers that carry the node's label. When the stream ends, anything may have changed.
     async fn events(&self, node: &NodeId) -> Result<BoxStream<'static, Wake>, EngineError>;
+}
+
+/// A container that a plan asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Engine id.
+    pub id: String,
+    /// Whether it was there before, in whatever state.
+    pub existed: bool,
 }
 
 /// A container as it is now.
@@ -115,9 +124,25 @@ pub struct EngineLogLine {
     pub data: Bytes,
 }
 
-/// Something happened to the container of a task, or to one whose label is no task id.
+/// Why to look at the container of a task, or at one whose label is no task id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wake(pub Option<TaskId>);
+pub enum Wake {
+    /// It was made.
+    Made(Option<TaskId>),
+    /// It was started.
+    Started(Option<TaskId>),
+    /// Anything else happened to it.
+    Changed(Option<TaskId>),
+}
+
+impl Wake {
+    /// Returns the task, if the label is the id of one.
+    pub fn task(&self) -> Option<&TaskId> {
+        match self {
+            Self::Made(task) | Self::Started(task) | Self::Changed(task) => task.as_ref(),
+        }
+    }
+}
 
 /// Why the engine did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

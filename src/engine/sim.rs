@@ -12,12 +12,12 @@ use skep_core::agent::container::{NODE_ID_LABEL, TASK_ID_LABEL};
 use skep_core::agent::network::{NETWORK_LABEL, NODE_LABEL};
 use skep_core::agent::step::{Container, Health};
 use skep_core::agent::{ContainerPlan, Found, NetworkPlan, Networking};
-use skep_core::id::NodeId;
+use skep_core::id::{NodeId, TaskId};
 use skep_core::model::Sensitive;
 use skep_core::model::node::NodeDescription;
 use tokio::sync::broadcast;
 
-use super::{ContainerView, Engine, EngineError, EngineLogLine, EngineNetwork, Wake};
+use super::{ContainerView, Engine, EngineError, EngineLogLine, EngineNetwork, Made, Wake};
 
 /// Wake-ups kept for a slow reader, who else is woken for everything.
 const EVENTS_MAX: usize = 1024;
@@ -96,7 +96,7 @@ impl SimEngine {
     /// Makes every call fail for the time being and ends what streams, or lets calls succeed again. Containers go on.
     pub fn set_down(&self, down: bool) {
         self.inner.lock().down = down;
-        let _ = self.events.send(Wake(None));
+        let _ = self.events.send(Wake::Changed(None));
     }
 
     /// Sets what health checks of containers started from now on say.
@@ -120,7 +120,7 @@ impl SimEngine {
     /// Adds a line to a container's output.
     pub fn add_log(&self, id: &str, line: EngineLogLine) {
         self.inner.lock().logs.entry(id.to_owned()).or_default().push(line);
-        let _ = self.events.send(Wake(None));
+        let _ = self.events.send(Wake::Changed(None));
     }
 
     /// Tells of every change to containers, also while the engine is down.
@@ -164,6 +164,15 @@ impl SimEngine {
         id: &str,
         act: impl FnOnce(&mut Inner, SimContainer) -> Option<SimContainer>,
     ) -> Result<(), EngineError> {
+        self.change_as(id, wake, act)
+    }
+
+    fn change_as(
+        &self,
+        id: &str,
+        wake: impl FnOnce(&ContainerPlan) -> Wake,
+        act: impl FnOnce(&mut Inner, SimContainer) -> Option<SimContainer>,
+    ) -> Result<(), EngineError> {
         let event = self.with(|inner| {
             let Some(container) = inner.containers.remove(id) else {
                 return Err(fatal(404, format!("No such container: {id}")));
@@ -183,8 +192,12 @@ fn fatal(status: u16, message: String) -> EngineError {
     EngineError::Fatal { status, message }
 }
 
+fn task_of(plan: &ContainerPlan) -> Option<TaskId> {
+    plan.labels.get(TASK_ID_LABEL).and_then(|id| id.parse().ok())
+}
+
 fn wake(plan: &ContainerPlan) -> Wake {
-    Wake(plan.labels.get(TASK_ID_LABEL).and_then(|id| id.parse().ok()))
+    Wake::Changed(task_of(plan))
 }
 
 /// Reads the output of one container.
@@ -244,7 +257,7 @@ impl Engine for SimEngine {
             Ok(own
                 .map(|(id, container)| Found {
                     container: id.clone(),
-                    task: wake(&container.plan).0,
+                    task: task_of(&container.plan),
                     running: matches!(container.state, Container::Running { .. }),
                 })
                 .collect())
@@ -288,11 +301,11 @@ impl Engine for SimEngine {
         self.with(|_| Err(fatal(500, format!("no registry has {image}"))))
     }
 
-    async fn create(&self, plan: &ContainerPlan) -> Result<String, EngineError> {
-        let id = self.with(|inner| {
+    async fn create(&self, plan: &ContainerPlan) -> Result<Made, EngineError> {
+        let made = self.with(|inner| {
             let held = inner.containers.iter().find(|(_, held)| held.plan.name == plan.name);
             if let Some((id, _)) = held {
-                return Ok(id.clone());
+                return Ok(Made { id: id.clone(), existed: true });
             }
             if !inner.images.contains(&plan.image) {
                 return Err(fatal(404, format!("No such image: {}", plan.image)));
@@ -308,18 +321,22 @@ impl Engine for SimEngine {
             let id = format!("{:064x}", inner.made);
             let container = SimContainer { plan: plan.clone(), state: Container::Created };
             inner.containers.insert(id.clone(), container);
-            Ok(id)
+            Ok(Made { id, existed: false })
         })?;
-        let _ = self.events.send(wake(plan));
-        Ok(id)
+        let _ = self.events.send(Wake::Made(task_of(plan)));
+        Ok(made)
     }
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {
-        self.change(container, |inner, mut held| {
-            inner.history.push(format!("start {}", held.plan.image));
-            held.state = Container::Running { health: inner.health };
-            Some(held)
-        })
+        self.change_as(
+            container,
+            |plan| Wake::Started(task_of(plan)),
+            |inner, mut held| {
+                inner.history.push(format!("start {}", held.plan.image));
+                held.state = Container::Running { health: inner.health };
+                Some(held)
+            },
+        )
     }
 
     async fn wait(&self, container: &str) -> Result<(), EngineError> {
@@ -420,7 +437,7 @@ impl Engine for SimEngine {
         let wakes = stream::unfold((receiver, self.clone()), |(mut receiver, engine)| async move {
             let wake = match receiver.recv().await {
                 Ok(wake) => wake,
-                Err(broadcast::error::RecvError::Lagged(_)) => Wake(None),
+                Err(broadcast::error::RecvError::Lagged(_)) => Wake::Changed(None),
                 Err(broadcast::error::RecvError::Closed) => return None,
             };
             let down = engine.inner.lock().down;

@@ -17,7 +17,7 @@ use skep_core::model::container::{self, Healthcheck, MountKind};
 use skep_core::model::service::{PortConfig, PortProtocol};
 
 use super::{DockerEngine, label_filter};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Made};
 
 /// First API version in which a container is made with several endpoints, each with a hardware address. An endpoint
 /// that is connected later gets a random one.
@@ -25,10 +25,7 @@ const ENDPOINTS_SINCE: (usize, usize) = (1, 44);
 
 impl DockerEngine {
     /// Makes the container and joins its networks; one that could not join all of them does not stay.
-    pub(super) async fn create_container(
-        &self,
-        plan: &ContainerPlan,
-    ) -> Result<String, EngineError> {
+    pub(super) async fn create_container(&self, plan: &ContainerPlan) -> Result<Made, EngineError> {
         let client = self.client().await?;
         let version = client.client_version();
         let all = (version.major_version, version.minor_version) >= ENDPOINTS_SINCE;
@@ -41,10 +38,13 @@ impl DockerEngine {
                 if !error.is_conflict() {
                     return Err(error);
                 }
-                return self.existing(plan).await?.ok_or(error);
+                let id = self.existing(plan).await?.ok_or(error)?;
+                return Ok(Made { id, existed: true });
             }
         };
-        let Networking::Joined(joins) = &plan.networking else { return Ok(id) };
+        let Networking::Joined(joins) = &plan.networking else {
+            return Ok(Made { id, existed: false });
+        };
         for join in joins.iter().skip(if all { joins.len() } else { 1 }) {
             let request = NetworkConnectRequest {
                 container: id.clone(),
@@ -57,7 +57,7 @@ impl DockerEngine {
                 return Err(error);
             }
         }
-        Ok(id)
+        Ok(Made { id, existed: false })
     }
 
     /// Finds the container of the plan's task under the plan's name.
