@@ -83,7 +83,7 @@ pub(super) struct SimEngine {
     pub(super) lives: u64,
     /// What happened to which tasks' containers since events were last read.
     events: Vec<TaskId>,
-    /// Whether something happened since containers were last listed.
+    /// Whether something happened since containers and networks were last listed.
     pub(super) stirred: bool,
     made: u64,
     /// Containers that each task has started, in order, by its agent.
@@ -294,6 +294,14 @@ impl SimEngine {
             running: container.is_running(),
         };
         self.containers.values().map(found).collect()
+    }
+
+    /// Makes networks that are not there yet.
+    pub(super) fn make_networks(&mut self, ids: impl Iterator<Item = NetworkId>) {
+        for id in ids {
+            // Whoever makes one late may be the last to touch it: only a comparison finds it then.
+            self.stirred |= self.networks.insert(id);
+        }
     }
 
     /// Removes a network unless a running container uses it.

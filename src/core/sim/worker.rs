@@ -282,7 +282,7 @@ impl Worker {
     fn prepare(&mut self, host: &mut Host, around: &mut Surroundings) -> Result<(), Refusal> {
         host.engine.files.insert(self.task.id.clone());
         let joined = self.task.networks.iter().map(|held| held.network.id.clone());
-        host.engine.networks.extend(joined);
+        host.engine.make_networks(joined);
         let image = self.task.spec.container().map_or("", |spec| spec.image.as_str());
         let works = !around.hits(around.faults.pull_failures, 10);
         host.engine.pull(image, works);

@@ -17,10 +17,11 @@ pub(super) fn check(write: &Transition) -> Option<String> {
     let kept = |task: &crate::model::task::Task| task.desired < TaskState::Remove;
     write.before.tasks().values().find_map(|task| {
         let service = write.after.services().get(task.service.as_ref()?)?;
-        if !kept(task)
-            || is_given_up(write.changes, &task.id)
-            || write.after.tasks().contains_key(&task.id)
-        {
+        if !kept(task) || write.after.tasks().contains_key(&task.id) {
+            return None;
+        }
+        let slot = write.before.service_tasks(&service.id).filter(|it| it.slot == task.slot);
+        if slot.into_iter().any(|it| is_given_up(write.changes, &it.id)) {
             return None;
         }
         let limit = limit(write.after, service);
@@ -30,7 +31,8 @@ pub(super) fn check(write: &Transition) -> Option<String> {
     })
 }
 
-/// Tells whether a plan gave up a task with its slot before it forgot it.
+/// Tells whether a plan gave up a task, and so its slot. A plan may forget the oldest task of a slot first, and give up
+/// the slot later, when it has taken back an update that asked for more of them.
 fn is_given_up(changes: &[Change], task: &TaskId) -> bool {
     changes.iter().any(|change| match change {
         Change::PatchTask(patch) => patch.id == *task && patch.desired == Some(TaskState::Remove),
