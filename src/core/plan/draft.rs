@@ -26,7 +26,9 @@ pub(super) struct Draft {
     touched: Touched,
     /// What was changed.
     changed: Touched,
-    /// Seed of new ids: the index of the state planned on.
+    /// Index of the state planned on.
+    index: u64,
+    /// Seed of new ids.
     seed: u64,
     /// Number of ids made.
     ordinal: u64,
@@ -43,7 +45,8 @@ impl Draft {
             cursors: BTreeMap::new(),
             touched,
             changed: Touched::default(),
-            seed: state.index(),
+            index: state.index(),
+            seed: seed_of(state),
             ordinal: 0,
             changes: Vec::new(),
             reasons: Vec::new(),
@@ -60,7 +63,7 @@ impl Draft {
 
     /// Adds a change and carries it out on the draft's state.
     pub(super) fn push(&mut self, change: Change) {
-        let index = self.seed.saturating_add(1);
+        let index = self.index.saturating_add(1);
         self.note_changed(&change);
         if let Err(why) = self.state.apply_change(self.now, index, &change) {
             panic!("a planned change does not apply: {why}: {change:?}");
@@ -219,4 +222,14 @@ impl Draft {
     pub(super) fn finish(self) -> Plan {
         Plan { changes: self.changes, wake_at: earliest(&self.wakes), reasons: self.reasons }
     }
+}
+
+/// Mixes the cluster into the seed of a plan's ids: fresh clusters, whose logs begin alike, make other tasks.
+fn seed_of(state: &State) -> u64 {
+    let cluster = state.cluster().map_or("", |cluster| cluster.id.as_str());
+    // FNV-1a; it need not be hard to guess, only the same on every manager.
+    let hash = cluster.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.wrapping_add(state.index())
 }

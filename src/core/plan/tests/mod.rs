@@ -4,6 +4,7 @@ mod allocator;
 mod constraint;
 mod enforcer;
 mod global;
+mod ids;
 mod jobs;
 mod nodes;
 mod properties;
