@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::limits::{Limits, weight};
 use super::planner::{Wakes, earliest};
 use super::touched::Touched;
 use super::{Plan, Reason};
@@ -30,15 +31,18 @@ pub(super) struct Draft {
     index: u64,
     /// Seed of new ids.
     seed: u64,
+    limits: Limits,
     /// Number of ids made.
     ordinal: u64,
     changes: Vec<Change>,
+    /// Bytes of them, about.
+    bytes: usize,
     reasons: Vec<Reason>,
     wakes: Wakes,
 }
 
 impl Draft {
-    pub(super) fn new(state: &State, touched: Touched, now: Timestamp) -> Self {
+    pub(super) fn new(state: &State, touched: Touched, limits: Limits, now: Timestamp) -> Self {
         Self {
             state: state.clone(),
             now,
@@ -47,8 +51,10 @@ impl Draft {
             changed: Touched::default(),
             index: state.index(),
             seed: seed_of(state),
+            limits,
             ordinal: 0,
             changes: Vec::new(),
+            bytes: 0,
             reasons: Vec::new(),
             wakes: Wakes::new(),
         }
@@ -68,6 +74,7 @@ impl Draft {
         if let Err(why) = self.state.apply_change(self.now, index, &change) {
             panic!("a planned change does not apply: {why}: {change:?}");
         }
+        self.bytes += weight(&change);
         self.changes.push(change);
     }
 
@@ -90,6 +97,37 @@ impl Draft {
     /// Notes that what is done now may concern more than the services it is done to.
     pub(super) fn concerns_everything(&mut self) {
         self.changed = Touched::Everything;
+    }
+
+    /// Tells whether this plan does enough already. What is not begun for that is looked at by the next one.
+    pub(super) fn is_full(&mut self) -> bool {
+        let full = self.changes.len() >= self.limits.changes_per_plan
+            || self.bytes >= self.limits.bytes_per_plan;
+        if full {
+            self.concerns_everything();
+        }
+        full
+    }
+
+    /// Tells whether this plan makes no more tasks, as `is_full` does.
+    pub(super) fn makes_no_more(&mut self) -> bool {
+        let spent = self.tasks_left() == 0;
+        if spent {
+            self.concerns_everything();
+        }
+        self.is_full() || spent
+    }
+
+    /// Returns how many tasks of a service may be made now of which `waiting` do not run yet: no more are made ahead of
+    /// what nodes start than keeps them busy.
+    pub(super) fn room_ahead(&self, waiting: u64) -> u64 {
+        let nodes = self.state.nodes().len() as u64;
+        let more = self.limits.tasks_ahead_per_node.saturating_mul(nodes);
+        self.limits.tasks_ahead.saturating_add(more).saturating_sub(waiting)
+    }
+
+    fn tasks_left(&self) -> u64 {
+        (self.limits.tasks_per_plan as u64).saturating_sub(self.ordinal)
     }
 
     /// Makes a task and returns its id.

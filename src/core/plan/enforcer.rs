@@ -20,6 +20,9 @@ pub(super) fn plan(draft: &mut Draft) {
     };
     for node in nodes.iter().filter(works) {
         for task in misfits(draft, node) {
+            if draft.is_full() {
+                return;
+            }
             let status = draft.status(&task, TaskState::Rejected, MESSAGE, ERROR);
             draft.set_status(&task, status);
             // What one task gives up decides who else has to go.

@@ -40,6 +40,9 @@ pub(super) fn plan_nodes(
         if is_invalid(Some(node)) || !fits {
             shut_down(draft, tasks);
         } else if node.spec.availability != Availability::Pause && !satisfied(service, tasks) {
+            if draft.makes_no_more() {
+                return;
+            }
             let hold = hold_for(draft, tasks);
             let ready = hold.as_ref().map(|_| TaskState::Ready);
             let desired = ready.unwrap_or(goal(service.spec.mode));
@@ -65,6 +68,9 @@ fn needs_overlay(state: &State, service: &Service) -> bool {
 
 fn shut_down(draft: &mut Draft, tasks: &[Arc<Task>]) {
     for task in tasks.iter().filter(|task| is_wanted(task) && !task.status.state.is_terminal()) {
+        if draft.is_full() {
+            return;
+        }
         draft.set_desired(task, TaskState::Shutdown);
     }
 }
@@ -79,6 +85,9 @@ fn hold_for(draft: &Draft, tasks: &[Arc<Task>]) -> Option<Hold> {
 fn forget_if_gone(draft: &mut Draft, node: &NodeId, tasks: &[Arc<Task>]) {
     if !draft.state.nodes().contains_key(node) {
         for task in tasks {
+            if draft.is_full() {
+                return;
+            }
             draft.set_desired(task, TaskState::Remove);
         }
     }

@@ -37,6 +37,9 @@ fn current_slots(draft: &mut Draft, service: &Service) -> Slots {
         stale.extend(older.into_iter().filter(|task| !task.status.state.is_terminal()));
     }
     for task in stale {
+        if draft.is_full() {
+            break;
+        }
         draft.set_desired(&task, TaskState::Remove);
     }
     slots.retain(|_, tasks| !tasks.is_empty());
@@ -51,20 +54,26 @@ fn plan_replicated(
     total_completions: u64,
 ) {
     let active = slots.values().filter(|tasks| is_active(tasks)).count() as u64;
+    let waiting = slots.values().filter(|tasks| waits(tasks)).count() as u64;
     let settled: BTreeSet<&Slot> = slots
         .iter()
         .filter(|(_, tasks)| is_done_or_active(service, tasks))
         .map(|(s, _)| s)
         .collect();
-    let room = usize::try_from(max_concurrent.saturating_sub(active)).unwrap_or(usize::MAX);
-    let free: Vec<Slot> = (0..total_completions)
-        .map(Slot::Number)
-        .filter(|slot| !settled.contains(slot))
-        .take(room)
-        .collect();
-    for slot in free {
+    let room = max_concurrent.saturating_sub(active).min(draft.room_ahead(waiting));
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    let numbers = (0..total_completions).map(Slot::Number);
+    for slot in numbers.filter(|slot| !settled.contains(slot)).take(room) {
+        if draft.makes_no_more() {
+            return;
+        }
         draft.create_task(&service.id, slot, TaskState::Complete, None);
     }
+}
+
+/// Tells whether a slot has a task that has yet to run.
+fn waits(tasks: &[Arc<Task>]) -> bool {
+    tasks.iter().any(|task| is_wanted(task) && task.status.state < TaskState::Running)
 }
 
 fn is_active(tasks: &[Arc<Task>]) -> bool {

@@ -5,6 +5,7 @@ mod draft;
 mod enforcer;
 mod global;
 mod jobs;
+mod limits;
 mod nodes;
 mod planner;
 mod reaper;
@@ -25,6 +26,7 @@ use crate::time::Timestamp;
 use draft::Draft;
 use touched::Touched;
 
+pub use limits::Limits;
 pub use planner::Planner;
 pub use scheduler::constraint;
 pub use update::is_dirty;
@@ -71,7 +73,7 @@ const PLANNERS: [fn(&mut Draft); 11] = [
 /// a few more are needed where a late planner's change is an early planner's cause.
 const ROUNDS_MAX: usize = 12;
 
-/// Plans from the whole state at time `now`.
+/// Plans from the whole state at time `now`. A plan that comes to its limits leaves the rest to the next one.
 ///
 /// # Panics
 /// When a planner relies on something that does not hold; the caller drops the plan and reports it.
@@ -81,7 +83,7 @@ pub fn plan(state: &State, now: Timestamp) -> Plan {
 
 /// Runs the planners on the whole state.
 fn settle(state: &State, now: Timestamp) -> Draft {
-    run(Draft::new(state, Touched::Everything, now))
+    run(Draft::new(state, Touched::Everything, Limits::default(), now))
 }
 
 /// Runs the planners until they find nothing more to do.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draft::Draft;
 use super::touched::Touched;
-use super::{Plan, Reason, run};
+use super::{Limits, Plan, Reason, run};
 use crate::id::ServiceId;
 use crate::state::State;
 use crate::time::Timestamp;
@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 /// Plans again and again, as [`super::plan`] would, for less.
 #[derive(Debug, Default)]
 pub struct Planner {
+    limits: Limits,
     last: Option<Last>,
 }
 
@@ -32,6 +33,11 @@ struct Last {
 pub(super) type Wakes = BTreeMap<Option<ServiceId>, Timestamp>;
 
 impl Planner {
+    /// Makes a planner that does more or less in a plan than others.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, last: None }
+    }
+
     /// Plans from a state that is later than those of earlier calls.
     ///
     /// # Panics
@@ -61,7 +67,7 @@ impl Planner {
         mut wakes: Wakes,
         now: Timestamp,
     ) -> Plan {
-        let draft = run(Draft::new(state, touched, now));
+        let draft = run(Draft::new(state, touched, self.limits, now));
         wakes.extend(draft.wakes().clone());
         let changed = draft.changed().clone();
         let plan = Plan { wake_at: earliest(&wakes), ..draft.finish() };

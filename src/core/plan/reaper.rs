@@ -27,6 +27,9 @@ fn abandon_serviceless(draft: &mut Draft) {
     for task in draft.tasks_where(|task| {
         task.desired < TaskState::Remove && task.service.as_ref().is_some_and(gone)
     }) {
+        if draft.is_full() {
+            return;
+        }
         draft.set_desired(&task, TaskState::Remove);
     }
 }
@@ -49,6 +52,9 @@ fn forget(draft: &mut Draft, task: &Task) {
     }
     let visible_until = task.meta.updated_at.after(VISIBLE_MIN);
     if never_ran || draft.reached(task.meta.updated_at, visible_until) {
+        if draft.is_full() {
+            return;
+        }
         draft.push(Change::RemoveTask(task.id.clone()));
     } else {
         draft.wake(task.service.as_ref(), visible_until);

@@ -23,14 +23,9 @@ fn plan_service(draft: &mut Draft, service: &Arc<Service>, replicas: u64) {
     let (filled, mut empty): (Slots, Slots) =
         slots.into_iter().partition(|(_, tasks)| is_satisfied(service, tasks));
     let count = filled.len() as u64;
-    if count < replicas {
-        let free = (1..).map(Slot::Number).filter(|slot| !filled.contains_key(slot));
-        let missing = usize::try_from(replicas - count).unwrap_or(usize::MAX);
-        for slot in free.take(missing) {
-            empty.remove(&slot);
-            draft.create_task(&service.id, slot, TaskState::Running, None);
-        }
-    }
+    let missing = replicas.saturating_sub(count);
+    fill(draft, service, &filled, missing);
+    keep_free(&filled, &mut empty, missing);
     for (slot, tasks) in empty {
         remove_slot(draft, service, &slot, &tasks);
     }
@@ -40,6 +35,36 @@ fn plan_service(draft: &mut Draft, service: &Arc<Service>, replicas: u64) {
             remove_slot(draft, service, &slot, &tasks);
         }
     }
+}
+
+/// Makes tasks in the first free slots: not more than are missing, nor than one plan makes, nor far ahead of the nodes.
+fn fill(draft: &mut Draft, service: &Service, filled: &Slots, missing: u64) {
+    let waits = |tasks: &&Vec<Arc<Task>>| tasks.iter().any(|task| is_wanted(task)) && !runs(tasks);
+    let waiting = filled.values().filter(waits).count() as u64;
+    let count = usize::try_from(missing.min(draft.room_ahead(waiting))).unwrap_or(usize::MAX);
+    let free = (1..).map(Slot::Number).filter(|slot| !filled.contains_key(slot));
+    for slot in free.take(count) {
+        if draft.makes_no_more() {
+            return;
+        }
+        draft.create_task(&service.id, slot, TaskState::Running, None);
+    }
+}
+
+/// Takes those out of the empty slots that are among the first so many free ones: they are filled now or soon.
+fn keep_free(filled: &Slots, empty: &mut Slots, missing: u64) {
+    let numbers = filled.keys().filter_map(|slot| match slot {
+        Slot::Number(number) => Some(*number),
+        Slot::Node(_) => None,
+    });
+    let taken: Vec<u64> = numbers.collect();
+    empty.retain(|slot, _| match slot {
+        Slot::Number(number) => {
+            let below = taken.partition_point(|held| held < number) as u64;
+            number.saturating_sub(1).saturating_sub(below) >= missing
+        }
+        Slot::Node(_) => true,
+    });
 }
 
 /// Orders slots so that those to be given up come last: what does not run, then what crowds a node, then high numbers.
@@ -75,6 +100,9 @@ fn sole_node(tasks: &[Arc<Task>]) -> Option<NodeId> {
 
 /// Gives up a slot with its history.
 fn remove_slot(draft: &mut Draft, service: &Service, slot: &Slot, tasks: &[Arc<Task>]) {
+    if draft.is_full() {
+        return;
+    }
     for task in tasks {
         draft.set_desired(task, TaskState::Remove);
     }

@@ -29,10 +29,16 @@ const RECENT_MAX: usize = 1024;
 pub(super) fn plan(draft: &mut Draft) {
     for task in draft.tasks_where(is_wanted) {
         if needs_replacement(draft, &task) {
+            if draft.makes_no_more() {
+                break;
+            }
             replace(draft, &task);
         }
     }
     for task in draft.tasks_where(|task| task.desired == TaskState::Ready) {
+        if draft.is_full() {
+            break;
+        }
         release(draft, &task);
     }
 }

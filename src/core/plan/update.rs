@@ -51,6 +51,9 @@ enum Outcome {
 /// does not run itself has nothing to offer until then.
 fn stop_outdated(draft: &mut Draft, service: &Service, slots: &Slots) {
     for tasks in slots.values().filter(|tasks| wanted(tasks).nth(1).is_some()) {
+        if draft.is_full() {
+            return;
+        }
         let fresh = wanted(tasks).filter(|task| !dirty(draft, service, task));
         let Some(successor) = fresh.max_by_key(|task| (runs(task), &task.id)) else { continue };
         for task in wanted(tasks).filter(|task| task.id != successor.id) {
@@ -306,7 +309,7 @@ impl<'a> Run<'a> {
         };
         let mut busy = self.busy(draft);
         for slot in outdated {
-            if busy >= parallelism {
+            if busy >= parallelism || draft.makes_no_more() {
                 return;
             }
             let begun = self.slots().any(|(under_way, _)| under_way == slot);

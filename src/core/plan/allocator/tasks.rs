@@ -19,6 +19,9 @@ pub(super) fn plan(draft: &mut Draft) {
     let mut new = draft.tasks_where(|task| task.status.state == TaskState::New && is_wanted(task));
     new.sort_by_key(|task| (task.service.clone(), task.slot.clone(), task.id.clone()));
     for task in new {
+        if draft.is_full() {
+            return;
+        }
         if let Err(why) = allocate(draft, &task) {
             leave_new(draft, &task, why);
         }

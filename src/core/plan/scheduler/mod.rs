@@ -55,6 +55,9 @@ pub(super) fn plan(draft: &mut Draft) {
     });
     let mut nodes = candidates(&draft.state, draft.now);
     for task in waiting {
+        if draft.is_full() {
+            return;
+        }
         match &task.node {
             Some(id) => confirm(draft, &mut nodes, &task, id),
             None => assign(draft, &mut nodes, &task),

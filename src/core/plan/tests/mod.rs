@@ -6,6 +6,7 @@ mod enforcer;
 mod global;
 mod ids;
 mod jobs;
+mod limits;
 mod nodes;
 mod properties;
 mod reaper;

@@ -245,6 +245,11 @@ impl World {
     /// Lets a task's node report a state.
     pub(in crate::plan) fn report(&mut self, label: &str, state: TaskState) {
         let task = self.task(label);
+        self.report_of(&task, state);
+    }
+
+    /// Lets the node of a task report a state.
+    pub(in crate::plan) fn report_of(&mut self, task: &Task, state: TaskState) {
         let status = TaskStatus { at: self.now, state, ..task.status.clone() };
         let node = task.node.clone().expect("the task has a node");
         self.run(Command::ReportTasks { node, statuses: vec![(task.id.clone(), status)] });
@@ -266,20 +271,44 @@ impl World {
     /// Lets every node bring its tasks as far as they should go, and plans after each step, until nothing moves.
     pub(in crate::plan) fn settle(&mut self) {
         for _ in 0..50 {
-            let mut moved = !self.plan().changes.is_empty();
-            let tasks: Vec<Arc<Task>> = self.state.tasks().values().cloned().collect();
-            for task in tasks {
-                let Some(state) = next_state(&task) else { continue };
-                let status = TaskStatus { at: self.now, state, ..task.status.clone() };
-                let node = task.node.clone().expect("the task has a node");
-                self.run(Command::ReportTasks { node, statuses: vec![(task.id.clone(), status)] });
-                moved = true;
-            }
-            if !moved {
+            let planned = !self.plan().changes.is_empty();
+            if !self.advance() && !planned {
                 return;
             }
         }
         panic!("the world does not settle: {}", self.show());
+    }
+
+    /// Lets every node bring its tasks as far as they should go; tells whether any moved.
+    pub(in crate::plan) fn advance(&mut self) -> bool {
+        let mut statuses: BTreeMap<NodeId, Vec<(TaskId, TaskStatus)>> = BTreeMap::new();
+        for task in self.state.tasks().values() {
+            if let (Some(state), Some(node)) = (next_state(task), &task.node) {
+                let status = TaskStatus { at: self.now, state, ..task.status.clone() };
+                statuses.entry(node.clone()).or_default().push((task.id.clone(), status));
+            }
+        }
+        let moved = !statuses.is_empty();
+        for (node, statuses) in statuses {
+            self.run(Command::ReportTasks { node, statuses });
+        }
+        moved
+    }
+
+    /// Plans within limits until nothing is left to do; returns what each plan changes.
+    pub(in crate::plan) fn plan_within(&mut self, planner: &mut Planner) -> Vec<Vec<Change>> {
+        let mut plans = Vec::new();
+        loop {
+            let changes = planner.plan(&self.state, self.now).changes;
+            if changes.is_empty() {
+                assert_eq!(audit(&self.state), []);
+                return plans;
+            }
+            assert!(plans.len() < 1_000, "plans within limits come to an end");
+            let based_on = self.state.index();
+            self.run(Command::Plan { based_on, changes: changes.clone() });
+            plans.push(changes);
+        }
     }
 
     pub(in crate::plan) fn task(&self, label: &str) -> Arc<Task> {
@@ -322,7 +351,8 @@ impl World {
     }
 }
 
-fn place(task: &Task) -> String {
+/// Names the place of a task, as `web.1` or `web.n1`.
+pub(in crate::plan) fn place(task: &Task) -> String {
     let name = &task.service_annotations.name;
     match &task.slot {
         Slot::Number(number) => format!("{name}.{number}"),

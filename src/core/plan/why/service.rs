@@ -10,7 +10,7 @@ use crate::model::service::{
 };
 use crate::plan::draft::Draft;
 use crate::plan::is_dirty;
-use crate::plan::slots::is_wanted;
+use crate::plan::slots::{is_satisfied, is_wanted, slots_of};
 use crate::state::query::service_status;
 
 pub(super) fn explain(draft: &Draft, service: &Service) -> ServiceWhy {
@@ -32,7 +32,14 @@ fn count(draft: &Draft, service: &Service) -> String {
     let (running, wanted, completed) = service_status(&draft.state, service);
     match service.spec.mode {
         ServiceMode::Replicated { .. } => {
-            format!("replicated: {wanted} wanted, {running} running")
+            let slots = slots_of(&draft.state, &service.id);
+            let filled = slots.values().filter(|tasks| is_satisfied(service, tasks)).count();
+            let rest = if (filled as u64) < wanted {
+                format!("; {filled} have a task, the others get one as those come to run")
+            } else {
+                String::new()
+            };
+            format!("replicated: {wanted} wanted, {running} running{rest}")
         }
         ServiceMode::Global => {
             format!("global, one task a node that fits: {wanted} wanted, {running} running")
