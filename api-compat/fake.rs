@@ -1,243 +1,231 @@
-//! A cluster for tests of routes: the real state machine without consensus, tasks' output as told, no engine.
+//! A cluster for tests of routes: the real state machine and planners, without consensus, time or an engine. Output, events
+//! and the engine's answers are what a test says they are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod backend;
+mod client;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
-use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use skep_core::command::{Command, Proposal};
-use skep_core::id::NodeId;
+use skep_core::id::{ClusterId, NetworkId, NodeId};
 use skep_core::model::Annotations;
 use skep_core::model::cluster::{Cluster, ClusterSpec};
 use skep_core::model::network::{Network, NetworkSpec};
-use skep_core::model::node::Node;
+use skep_core::model::node::{ManagerStatus, Node, NodeState, Role};
+use skep_core::plan::{Limits, Planner};
+use skep_core::state::audit::{audit, audit_applied};
 use skep_core::state::{Applied, Event, State};
 use skep_core::time::Timestamp;
 
 use crate::backend::{
-    Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem, LogOptions,
-    LogSelector, Membership, Rotate,
+    BackendError, InitCluster, LogItem, LogOptions, LogSelector, Membership, Rotate,
 };
-use crate::reply;
 use crate::services::Listing;
 
+pub use client::Answer;
+
+/// The time in every cluster: 2026-01-02T03:04:05Z.
+pub const NOW: Timestamp = Timestamp(1_767_323_045_000_000_000);
+
+/// Plans after which a cluster is taken never to settle.
+const PLANS_MAX: usize = 200;
+
+/// What a plan does here: little, so that services with endless replicas are soon planned.
+const LIMITS: Limits = Limits {
+    tasks_per_plan: 20,
+    changes_per_plan: 200,
+    bytes_per_plan: 1 << 20,
+    tasks_ahead: 40,
+    tasks_ahead_per_node: 0,
+};
+
+/// Host part of the one node's address.
+const ADDR: &str = "10.1.0.1";
+
 /// The cluster.
-pub(crate) struct Fake {
+#[derive(Default)]
+pub struct Fake {
     inner: Mutex<Inner>,
     listing: Listing,
 }
 
-#[derive(Default)]
-struct Inner {
-    state: State,
+/// What the cluster is made of, and what was asked of it.
+pub struct Inner {
+    /// Its state.
+    pub state: State,
+    /// How the node stands to it.
+    pub membership: Membership,
+    /// Lowest and highest API version of the engine.
+    pub api: ((u32, u32), (u32, u32)),
+    /// What the engine was asked, in order.
+    pub asked: Vec<String>,
+    /// What output was asked for, in order.
+    pub output_asked: Vec<(LogSelector, LogOptions)>,
+    /// The events of all commands.
+    pub events: Vec<Event>,
+    /// The last request to make a cluster.
+    pub initialised: Option<InitCluster>,
+    /// The last request to change the cluster's spec.
+    pub updated: Option<(u64, ClusterSpec, Rotate)>,
+    planner: Planner,
     entropy: u128,
+    engine: BTreeMap<String, (u16, String)>,
     output: Vec<LogItem>,
-    asked: Vec<(LogSelector, LogOptions)>,
 }
 
-/// What came back: status, content type, body.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) kind: String,
-    pub(crate) body: Bytes,
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            membership: Membership::Inactive,
+            api: ((1, 24), (1, 51)),
+            asked: Vec::new(),
+            output_asked: Vec::new(),
+            events: Vec::new(),
+            initialised: None,
+            updated: None,
+            planner: Planner::new(LIMITS),
+            entropy: 0,
+            engine: BTreeMap::new(),
+            output: Vec::new(),
+        }
+    }
 }
 
-impl Answer {
-    /// Reads the body as JSON.
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("the body is JSON")
-    }
-
-    /// Returns status and message of an error.
-    pub(crate) fn error(&self) -> (u16, String) {
-        let message = self.json()["message"].as_str().map(str::to_owned);
-        (self.status, message.expect("the body is an error"))
-    }
+/// Returns the id of the node.
+///
+/// # Panics
+/// Never: the text is an id.
+pub fn node_id() -> NodeId {
+    "4mbqnode0000000000000000a".parse().expect("25 characters")
 }
 
 impl Fake {
-    /// Makes a cluster of one node with an ingress network.
-    pub(crate) fn new() -> Arc<Self> {
-        let network = |ordinal, name: &str, ingress| Network {
-            id: skep_core::id::NetworkId::from_entropy(ordinal),
-            spec: NetworkSpec {
-                annotations: Annotations { name: name.to_owned(), ..Annotations::default() },
-                ingress,
-                ..NetworkSpec::default()
-            },
-            ..Network::default()
-        };
-        let mut node = Node { id: NodeId::from_entropy(7), ..Node::default() };
-        "host1".clone_into(&mut node.description.hostname);
-        let fake = Arc::new(Self { inner: Mutex::default(), listing: Listing::default() });
-        fake.apply(Command::CreateCluster {
-            cluster: Box::new(Cluster::default()),
-            node: Box::new(node),
-            networks: vec![network(1, "ingress", true), network(2, "front", false)],
-        })
-        .expect("an empty state takes a cluster");
+    /// Makes a node that is in no cluster.
+    pub fn outside() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Makes the manager of a fresh cluster with nothing in it, on a node that has told nothing of itself but its name.
+    pub fn bare() -> Arc<Self> {
+        Self::founded(&[], |_| {})
+    }
+
+    /// Makes the manager of a cluster with an ingress network and one named `front`, on a node that can run tasks. Its
+    /// engine knows the networks `none` and `mine`.
+    pub fn cluster() -> Arc<Self> {
+        let fake = Self::founded(&[("ingress", true), ("front", false)], |node| {
+            node.description.nano_cpus = 2_000_000_000;
+            node.description.memory_bytes = 4 << 30;
+        });
+        for name in ["none", "mine"] {
+            let body = format!("{{\"Name\":\"{name}\",\"Scope\":\"local\"}}");
+            fake.engine(&format!("/v1.51/networks/{name}"), 200, &body);
+        }
         fake
     }
 
-    /// Carries out a command.
-    pub(crate) fn apply(&self, command: Command) -> Result<Applied, BackendError> {
-        let mut inner = self.lock();
-        let index = inner.state.index() + 1;
-        let proposal = Proposal { at: self.now(), command };
-        Ok(inner.state.apply(index, &proposal)?)
+    fn founded(networks: &[(&str, bool)], describe: impl FnOnce(&mut Node)) -> Arc<Self> {
+        let fake = Self::outside();
+        let port = format!("{ADDR}:2377");
+        fake.inner().membership = Membership::Manager {
+            node: node_id(),
+            addr: ADDR.to_owned(),
+            managers: vec![(node_id(), port.clone())],
+        };
+        let mut node = Node { id: node_id(), role: Role::Manager, ..Node::default() };
+        node.spec.role = Role::Manager;
+        node.description.hostname = "one".to_owned();
+        node.status.state = NodeState::Ready;
+        node.status.addr = ADDR.to_owned();
+        let addr = port;
+        node.manager = Some(ManagerStatus { leader: true, reachable: true, addr, raft_id: 1 });
+        describe(&mut node);
+        let cluster = Cluster {
+            id: ClusterId::from_entropy(7),
+            address_pools: vec!["10.0.0.0/8".to_owned()],
+            subnet_size: 24,
+            data_path_port: 4789,
+            ..Cluster::default()
+        };
+        let named =
+            (1..).zip(networks).map(|(number, (name, ingress))| network(number, name, *ingress));
+        let command = Command::CreateCluster {
+            cluster: Box::new(cluster),
+            node: Box::new(node),
+            networks: named.collect(),
+        };
+        fake.apply(command).expect("an empty state takes a cluster");
+        fake
+    }
+
+    /// Returns what the cluster is made of, to look at or to change.
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the state.
-    pub(crate) fn state(&self) -> State {
-        self.lock().state.clone()
+    pub fn state(&self) -> State {
+        self.inner().state.clone()
+    }
+
+    /// Has the engine answer a request with a status and JSON. It knows nothing else.
+    pub fn engine(&self, target: &str, status: u16, body: &str) {
+        self.inner().engine.insert(target.to_owned(), (status, body.to_owned()));
     }
 
     /// Sets what tasks have written.
-    pub(crate) fn say(&self, output: Vec<LogItem>) {
-        self.lock().output = output;
+    pub fn say(&self, output: Vec<LogItem>) {
+        self.inner().output = output;
     }
 
-    /// Returns what output was asked for.
-    pub(crate) fn asked(&self) -> Vec<(LogSelector, LogOptions)> {
-        self.lock().asked.clone()
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// Says why the state refuses it.
+    ///
+    /// # Panics
+    /// If the state keeps its rules no more, whether the command was accepted or not.
+    pub fn apply(&self, command: Command) -> Result<Applied, BackendError> {
+        let mut inner = self.inner();
+        let index = inner.state.index() + 1;
+        let applied = inner.state.apply(index, &Proposal { at: NOW, command });
+        let findings = audit_applied(&inner.state);
+        assert!(findings.is_empty(), "{findings:?}");
+        let applied = applied?;
+        inner.events.extend(applied.events.iter().cloned());
+        Ok(applied)
     }
 
-    /// Sends a request with an empty body or one of JSON.
-    pub(crate) async fn send(
-        self: &Arc<Self>,
-        method: &str,
-        path: &str,
-        body: Option<Value>,
-    ) -> Answer {
-        let bytes = body.map(|value| value.to_string()).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .header("x-registry-auth", if path.contains("auth") { "e30=" } else { "" })
-            .body(reply::full(bytes))
-            .expect("a valid request");
-        let response = crate::serve(Arc::clone(self) as Arc<dyn Backend>, request).await;
-        let kind = response.headers().get("content-type");
-        let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.expect("the body ends well").to_bytes();
-        Answer { status, kind, body }
-    }
-
-    /// Gets a path.
-    pub(crate) async fn get(self: &Arc<Self>, path: &str) -> Answer {
-        self.send("GET", path, None).await
-    }
-
-    /// Gets a path, which has a `?`, with filters.
-    pub(crate) async fn list(self: &Arc<Self>, path: &str, filters: &str) -> Answer {
-        let escaped: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        self.get(&format!("{path}&filters={escaped}")).await
-    }
-
-    /// Posts JSON to a path.
-    pub(crate) async fn post(self: &Arc<Self>, path: &str, body: Value) -> Answer {
-        self.send("POST", path, Some(body)).await
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Plans until nothing is left to do, as a leader does.
+    ///
+    /// # Panics
+    /// If that takes too long, or the state keeps its rules no more.
+    pub fn settle(&self) {
+        for _ in 0..PLANS_MAX {
+            let (based_on, changes) = {
+                let inner = &mut *self.inner();
+                (inner.state.index(), inner.planner.plan(&inner.state, NOW).changes)
+            };
+            if changes.is_empty() {
+                let findings = audit(&self.state());
+                assert!(findings.is_empty(), "{findings:?}");
+                return;
+            }
+            let command = Command::Plan { based_on, changes };
+            self.apply(command).expect("a plan fits the state it was made from");
+        }
+        panic!("{PLANS_MAX} plans are not enough");
     }
 }
 
-#[async_trait]
-impl Backend for Fake {
-    fn listing(&self) -> &Listing {
-        &self.listing
-    }
-
-    async fn read(&self) -> Result<Arc<State>, BackendError> {
-        Ok(Arc::new(self.state()))
-    }
-
-    async fn propose(&self, command: Command) -> Result<Applied, BackendError> {
-        self.apply(command)
-    }
-
-    fn entropy(&self) -> u128 {
-        let mut inner = self.lock();
-        inner.entropy += 1_000;
-        inner.entropy
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp(1_767_323_045_123_456_789)
-    }
-
-    fn membership(&self) -> Membership {
-        let (node, addr) = (NodeId::from_entropy(7), "127.0.0.1".to_owned());
-        Membership::Manager { node, addr, managers: Vec::new() }
-    }
-
-    async fn init(&self, _request: InitCluster) -> Result<NodeId, BackendError> {
-        Err(BackendError::AlreadyMember)
-    }
-
-    async fn join(&self, _request: JoinCluster) -> Result<(), BackendError> {
-        Err(BackendError::AlreadyMember)
-    }
-
-    async fn leave(&self, _force: bool) -> Result<(), BackendError> {
-        Err(BackendError::NotMember)
-    }
-
-    async fn update_cluster(
-        &self,
-        _version: u64,
-        _spec: ClusterSpec,
-        _rotate: Rotate,
-    ) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    async fn unlock(&self, _key: &str) -> Result<(), BackendError> {
-        Err(BackendError::NotLocked)
-    }
-
-    async fn logs(
-        &self,
-        selector: LogSelector,
-        options: LogOptions,
-    ) -> Result<BoxStream<'static, LogItem>, BackendError> {
-        let mut inner = self.lock();
-        inner.asked.push((selector, options));
-        Ok(stream::iter(inner.output.clone()).boxed())
-    }
-
-    async fn events(
-        &self,
-        _since: Option<Timestamp>,
-        _until: Option<Timestamp>,
-    ) -> Result<BoxStream<'static, Event>, BackendError> {
-        Ok(stream::empty().boxed())
-    }
-
-    /// Knows the networks `none` and `mine`, nothing else.
-    async fn engine(&self, request: Request<Body>) -> Result<Response<Body>, BackendError> {
-        let name = request.uri().path().rsplit('/').next().unwrap_or("");
-        if matches!(name, "none" | "mine") {
-            return Ok(reply::json(StatusCode::OK, &json!({"Name": name, "Scope": "local"})));
-        }
-        Ok(reply::json(StatusCode::NOT_FOUND, &json!({"message": "not found"})))
-    }
-
-    fn engine_version(&self) -> EngineVersion {
-        EngineVersion {
-            engine: "28.5.2".to_owned(),
-            api_max: (1, 51),
-            api_min: (1, 24),
-            experimental: false,
-        }
+/// The ids are none that entropy gives.
+fn network(number: u128, name: &str, ingress: bool) -> Network {
+    let annotations = Annotations { name: name.to_owned(), ..Annotations::default() };
+    Network {
+        id: NetworkId::from_entropy((1 << 64) + number),
+        spec: NetworkSpec { annotations, ingress, attachable: !ingress, ..NetworkSpec::default() },
+        ..Network::default()
     }
 }

@@ -8,8 +8,8 @@ pub mod convert;
 pub mod dialect;
 pub mod error;
 pub mod events;
-#[cfg(test)]
-pub(crate) mod fake;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod filters;
 pub mod json;
 mod logs;

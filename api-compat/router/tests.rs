@@ -1,12 +1,23 @@
 //! Requests in, replies byte for byte, against a fake cluster that applies commands for real.
 
-mod fake;
 mod networks;
 mod objects;
 mod system;
 
-use fake::{Fake, ask, manager};
+use std::sync::Arc;
+
 use proptest::prelude::*;
+
+use crate::fake::{Answer, Fake};
+
+/// Returns a manager of a fresh cluster.
+fn manager() -> Arc<Fake> {
+    Fake::bare()
+}
+
+async fn ask(fake: &Arc<Fake>, method: &str, path: &str, body: &str) -> Answer {
+    fake.ask(method, path, body).await
+}
 
 #[tokio::test]
 async fn every_reply_carries_the_headers() {
@@ -45,10 +56,10 @@ async fn versions_are_bounded() {
 
 #[tokio::test]
 async fn the_engines_bounds_are_ours() {
-    let mut fake = Fake::default();
-    fake.api = ((1, 40), (1, 50));
+    let fake = Fake::outside();
+    fake.inner().api = ((1, 40), (1, 50));
     let answer = ask(&fake, "GET", "/v1.51/info", "").await;
-    assert!(answer.body.contains("Maximum supported API version is 1.50"), "{}", answer.body);
+    assert!(answer.text().contains("Maximum supported API version is 1.50"), "{}", answer.text());
     ask(&fake, "GET", "/v1.39/info", "").await.is(
         400,
         "{\"message\":\"client version 1.39 is too old. Minimum supported API version is 1.40, please upgrade your client to a newer version\"}\n",
@@ -66,7 +77,7 @@ async fn all_else_is_the_engines() {
 
 #[tokio::test]
 async fn nodes_outside_a_cluster_say_so() {
-    let fake = Fake::default();
+    let fake = Fake::outside();
     for path in ["/swarm", "/nodes", "/secrets", "/configs/x", "/swarm/unlockkey"] {
         ask(&fake, "GET", path, "").await.is(
             503,
@@ -95,5 +106,5 @@ proptest! {
 fn a_server_may_move_an_answer_between_threads() {
     fn check<T: Send>(_: &T) {}
     let request = http::Request::new(crate::reply::nothing());
-    check(&super::serve(std::sync::Arc::new(manager()), request));
+    check(&super::serve(manager(), request));
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use skep_core::command::{Change, Command, NewTask};
-use skep_core::id::{NodeId, ServiceId, TaskId};
+use skep_core::id::{ServiceId, TaskId};
 use skep_core::model::service::Slot;
 use skep_core::model::task::TaskState;
 use skep_core::time::Timestamp;
 
 use crate::backend::{LogItem, LogLine, LogOptions, LogSelector};
-use crate::fake::Fake;
+use crate::fake::{Fake, node_id};
 
 /// Makes a service with one task; returns their ids.
 async fn running(fake: &Arc<Fake>, tty: bool) -> (ServiceId, TaskId) {
@@ -45,7 +45,7 @@ async fn ids(fake: &Arc<Fake>, filters: Value) -> Vec<String> {
 
 #[tokio::test]
 async fn tasks_are_listed_and_found() {
-    let fake = Fake::new();
+    let fake = Fake::cluster();
     assert_eq!(fake.get("/tasks").await.json(), json!([]));
     let (service, task) = running(&fake, false).await;
     let name = format!("t.1.{task}");
@@ -72,7 +72,7 @@ async fn tasks_are_listed_and_found() {
         json!({"label": ["b"]}),
         json!({"desired-state": ["shutdown"]}),
         json!({"runtime": ["attachment"]}),
-        json!({"node": ["host1"]}),
+        json!({"node": ["one"]}),
     ] {
         assert_eq!(ids(&fake, filters.clone()).await, [""; 0], "{filters}");
     }
@@ -89,7 +89,7 @@ async fn tasks_are_listed_and_found() {
 
 #[tokio::test]
 async fn a_task_of_an_older_spec_is_not_up_to_date() {
-    let fake = Fake::new();
+    let fake = Fake::cluster();
     let (service, task) = running(&fake, false).await;
     let version = fake.state().services()[&service].meta.version;
     let spec = json!({"Name": "t", "TaskTemplate": {"ContainerSpec": {"Image": "busybox:2"}}});
@@ -106,7 +106,7 @@ fn line(task: &TaskId, service: &ServiceId, stderr: bool, text: &'static str) ->
         attributes: vec![("zone".into(), "a b&c".into())],
         task: task.clone(),
         service: Some(service.clone()),
-        node: NodeId::from_entropy(7),
+        node: node_id(),
         data: Bytes::from_static(text.as_bytes()),
     })
 }
@@ -118,7 +118,7 @@ fn frame(stream: u8, text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn each_line_is_a_frame() {
-    let fake = Fake::new();
+    let fake = Fake::cluster();
     let (service, task) = running(&fake, false).await;
     fake.say(vec![
         line(&task, &service, false, "one\n"),
@@ -127,39 +127,42 @@ async fn each_line_is_a_frame() {
     ]);
     let problem = frame(3, "Error grabbing logs: node gone\n");
     let plain = fake.get("/v1.42/services/t/logs?stdout=1&stderr=True&follow=1&tail=5").await;
-    assert_eq!(plain.kind, "application/vnd.docker.multiplexed-stream");
+    assert_eq!(plain.header("content-type"), "application/vnd.docker.multiplexed-stream");
     assert_eq!(plain.body, [frame(1, "one\n"), frame(2, "two\n"), problem.clone()].concat());
     let expect =
         LogOptions { follow: true, stdout: true, stderr: true, since: None, tail: Some(5) };
-    assert_eq!(fake.asked(), [(LogSelector::Service(service.clone()), expect)]);
+    assert_eq!(
+        fake.inner().output_asked.clone(),
+        [(LogSelector::Service(service.clone()), expect)]
+    );
 
     let path =
         format!("/v1.41/tasks/{task}/logs?stderr=1&stdout=False&timestamps=1&details=1&since=12.5");
     let full = fake.get(&path).await;
-    assert_eq!(full.kind, "application/vnd.docker.raw-stream");
+    assert_eq!(full.header("content-type"), "application/vnd.docker.raw-stream");
     let text = format!(
-        "2026-01-02T03:04:05.120000000Z com.docker.swarm.node.id=0000000000000000000000007,\
+        "2026-01-02T03:04:05.120000000Z com.docker.swarm.node.id=4mbqnode0000000000000000a,\
          com.docker.swarm.service.id={service},com.docker.swarm.task.id={task},zone=a+b%26c two\n"
     );
     assert_eq!(full.body, [frame(2, &text), problem].concat());
-    let (selector, options) = fake.asked().pop().expect("asked");
+    let (selector, options) = fake.inner().output_asked.clone().pop().expect("asked");
     assert_eq!(selector, LogSelector::Task(task));
     assert_eq!((options.since, options.tail), (Some(Timestamp(12_500_000_000)), None));
 }
 
 #[tokio::test]
 async fn terminals_are_raw() {
-    let fake = Fake::new();
+    let fake = Fake::cluster();
     let (service, task) = running(&fake, true).await;
     fake.say(vec![line(&task, &service, false, "pro"), line(&task, &service, false, "mpt> ")]);
     let answer = fake.get("/services/t/logs?stdout=1").await;
-    assert_eq!(answer.kind, "application/vnd.docker.raw-stream");
+    assert_eq!(answer.header("content-type"), "application/vnd.docker.raw-stream");
     assert_eq!(answer.body.as_ref(), b"prompt> ");
 }
 
 #[tokio::test]
 async fn bad_requests_for_output_get_their_words() {
-    let fake = Fake::new();
+    let fake = Fake::cluster();
     running(&fake, false).await;
     for (path, status, text) in [
         ("/services/nope/logs?stdout=1", 404, "service nope not found"),

@@ -7,7 +7,7 @@ use crate::fake::Fake;
 
 #[tokio::test]
 async fn a_service_is_explained_with_every_check_of_every_node() {
-    let fake = Fake::new();
+    let fake = Fake::cluster();
     let spec = json!({"Name": "web", "TaskTemplate": {
         "ContainerSpec": {"Image": "busybox"},
         "Placement": {"Constraints": ["node.labels.x==1"]},

@@ -3,7 +3,6 @@
 //! `libfuzzer/` makes one program of each target; `corpus.rs` runs each over the inputs that are kept of it.
 
 pub mod targets;
-pub mod world;
 
 /// A target: its name, which is that of its corpus, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));

@@ -1,10 +1,13 @@
 //! Networks of the cluster and of the engine in one view.
 
-use super::fake::{Fake, ask, manager};
+use std::sync::Arc;
+
+use super::{ask, manager};
+use crate::fake::Fake;
 
 const LOCAL: &str = r#"[{"Name":"bridge","Id":"b1","Scope":"local","Labels":{}},{"Name":"skep-x","Id":"t1","Scope":"local","Labels":{"skep.network.id":"0000000000000000000000001"}}]"#;
 
-async fn with_network() -> Fake {
+async fn with_network() -> Arc<Fake> {
     let fake = manager();
     for path in ["/networks", "/v1.51/networks"] {
         fake.engine(path, 200, LOCAL);
@@ -120,7 +123,7 @@ async fn bad_networks_are_refused() {
             (status, serde_json::json!({ "message": text }))
         );
     }
-    let inactive = Fake::default();
+    let inactive = Fake::outside();
     ask(&inactive, "POST", "/networks/create", r#"{"Name":"x","Driver":"overlay"}"#).await.is(
         403,
         "{\"message\":\"This node is not a swarm manager. Use \\\"docker swarm init\\\" or \\\"docker swarm join\\\" to connect this node to swarm and try again.\"}\n",
@@ -158,8 +161,8 @@ async fn a_container_is_looked_for_before_its_network() {
 
 #[tokio::test]
 async fn older_engines_say_it_their_own_way() {
-    let mut fake = manager();
-    fake.api = ((1, 12), (1, 41));
+    let fake = manager();
+    fake.inner().api = ((1, 12), (1, 41));
     fake.engine("/v1.41/networks/x", 404, "{}");
     for (body, status, text) in [
         (r#"{"Name":"","Driver":"overlay"}"#, 500, "invalid name: "),
@@ -231,8 +234,8 @@ async fn a_container_that_goes_when_it_ends_goes_when_it_may_not_start() {
 
 #[tokio::test]
 async fn networks_of_old_engines_have_no_ipv4_switch() {
-    let mut fake = with_network().await;
-    fake.api = ((1, 12), (1, 41));
+    let fake = with_network().await;
+    fake.inner().api = ((1, 12), (1, 41));
     let shown = ask(&fake, "GET", "/networks/front?scope=swarm", "").await.json();
     assert_eq!(shown.get("EnableIPv4"), None);
 }
@@ -267,6 +270,6 @@ async fn an_attachment_that_never_comes_is_given_up() {
     fake.engine("/v1.51/containers/c1/json", 200, c1);
     let answer = ask(&fake, "POST", "/networks/front/connect", r#"{"Container":"c1"}"#).await;
     assert_eq!(answer.status, 500);
-    assert!(answer.body.contains("attaching to network failed"), "{}", answer.body);
+    assert!(answer.text().contains("attaching to network failed"), "{}", answer.text());
     assert!(fake.inner().state.tasks().is_empty());
 }

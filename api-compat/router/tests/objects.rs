@@ -1,6 +1,7 @@
 //! Swarm, nodes, secrets and configs.
 
-use super::fake::{Fake, ask, manager, node_id};
+use super::{ask, manager};
+use crate::fake::{Fake, node_id};
 
 const OUT_OF_SEQUENCE: &str =
     "{\"message\":\"rpc error: code = Unknown desc = update out of sequence\"}\n";
@@ -145,13 +146,13 @@ async fn the_cluster_is_shown() {
     let fake = manager();
     let shown = ask(&fake, "GET", "/swarm", "").await;
     let start = "\"Version\":{\"Index\":1},\"CreatedAt\":\"2026-01-02T03:04:05Z\",\"UpdatedAt\":\"2026-01-02T03:04:05Z\",\"Spec\":{\"Name\":\"default\",\"Labels\":{},\"Orchestration\":{\"TaskHistoryRetentionLimit\":5},\"Raft\":{\"SnapshotInterval\":10000,\"KeepOldSnapshots\":0,\"LogEntriesForSlowFollowers\":500,\"ElectionTick\":10,\"HeartbeatTick\":1},\"Dispatcher\":{\"HeartbeatPeriod\":5000000000},\"CAConfig\":{\"NodeCertExpiry\":7776000000000000},\"TaskDefaults\":{},\"EncryptionConfig\":{\"AutoLockManagers\":false}},\"TLSInfo\":{},\"RootRotationInProgress\":false,\"DefaultAddrPool\":[\"10.0.0.0/8\"],\"SubnetSize\":24,\"DataPathPort\":4789,\"JoinTokens\":{\"Worker\":\"\",\"Manager\":\"\"}}";
-    assert!(shown.body.contains(start), "{}", shown.body);
+    assert!(shown.text().contains(start), "{}", shown.text());
     ask(&fake, "GET", "/swarm/unlockkey", "").await.is(200, "{\"UnlockKey\":\"\"}\n");
 }
 
 #[tokio::test]
 async fn init_merges_and_update_replaces() {
-    let fake = Fake::default();
+    let fake = Fake::outside();
     let body = r#"{"ListenAddr":"0.0.0.0:2377","AdvertiseAddr":"10.1.0.1","AutoLockManagers":true,"DefaultAddrPool":[],"Spec":{"Raft":{"SnapshotInterval":77}}}"#;
     let made = ask(&fake, "POST", "/swarm/init", body).await;
     made.is(200, &format!("\"{}\"\n", node_id()));
@@ -171,7 +172,7 @@ async fn init_merges_and_update_replaces() {
 
 #[tokio::test]
 async fn bad_requests_about_the_cluster_are_refused() {
-    let inactive = Fake::default();
+    let inactive = Fake::outside();
     let listening = |rest: &str| format!("{{\"ListenAddr\":\"0.0.0.0:2377\"{rest}}}");
     for (path, body, status, text) in [
         (

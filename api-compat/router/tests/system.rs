@@ -1,6 +1,7 @@
 //! Ping, info, version, events, and engine routes that change in passing.
 
-use super::fake::{Fake, ask, manager, node_id};
+use super::{ask, manager};
+use crate::fake::{Fake, node_id};
 
 #[tokio::test]
 async fn ping_tells_the_standing() {
@@ -11,14 +12,14 @@ async fn ping_tells_the_standing() {
     assert_eq!(answer.header("builder-version"), "2");
     assert_eq!(answer.header("cache-control"), "no-cache, no-store, must-revalidate");
     assert_eq!(answer.header("pragma"), "no-cache");
-    let head = ask(&Fake::default(), "HEAD", "/_ping", "").await;
+    let head = ask(&Fake::outside(), "HEAD", "/_ping", "").await;
     head.is(200, "");
     assert_eq!((head.header("content-length"), head.header("swarm")), ("0", "inactive"));
 }
 
 #[tokio::test]
 async fn info_has_the_clusters_part() {
-    let fake = Fake::default();
+    let fake = Fake::outside();
     fake.engine("/info", 200, r#"{"ID":"x","Swarm":{"LocalNodeState":"engine"},"Warnings":null}"#);
     ask(&fake, "GET", "/info", "").await.is(
         200,
@@ -46,8 +47,8 @@ async fn info_has_the_clusters_part() {
 
 #[tokio::test]
 async fn version_is_clamped() {
-    let mut fake = manager();
-    fake.api = ((1, 44), (1, 52));
+    let fake = manager();
+    fake.inner().api = ((1, 44), (1, 52));
     fake.engine(
         "/version",
         200,
@@ -68,7 +69,7 @@ async fn events_of_engine_and_cluster_come_together() {
     fake.engine(path, 200, "{\"Type\":\"image\"}\n");
     let answer = ask(&fake, "GET", path, "").await;
     assert_eq!(answer.header("content-type"), "application/json");
-    let mut lines: Vec<&str> = answer.body.lines().collect();
+    let mut lines: Vec<&str> = answer.text().lines().collect();
     lines.sort_unstable();
     assert_eq!(
         lines,

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use skep::engine::docker::demultiplex;
 use skep_api::backend::{LogItem, LogLine};
-use skep_core::id::{NodeId, TaskId};
+use skep_api::fake::{Fake, node_id};
+use skep_core::id::TaskId;
 use skep_core::time::Timestamp;
 
 use super::{choose, specs};
-use crate::world::World;
 
 /// Takes an engine's stream apart, or has lines framed and takes them apart.
 pub fn run(data: &[u8]) {
@@ -40,11 +40,11 @@ fn there_and_back(data: &[u8]) {
             attributes: vec![(String::from_utf8_lossy(text).into_owned(), "a b,c=d%".to_owned())],
             task: TaskId::from_entropy(3),
             service: None,
-            node: NodeId::from_entropy(7),
+            node: node_id(),
             data: Bytes::from([text, b"\n"].concat()),
         })
         .collect();
-    let world = World::new();
+    let world = Fake::cluster();
     world.say(lines.iter().cloned().map(LogItem::Line).collect());
     let spec = r#"{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"i"}}}"#;
     specs::send(&world, "POST", "/services/create", spec);

@@ -1,10 +1,10 @@
 //! Records of the log and commands in them: what can be read is written as something that reads the same.
 
+use skep_api::fake::Fake;
 use skep_core::command::Command;
 use skep_raft::Record;
 
 use super::choose;
-use crate::world::World;
 
 const KINDS: [Record; 5] =
     [Record::Entry, Record::Vote, Record::LogId, Record::Format, Record::Snapshot];
@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
 
 /// Whatever the commands are, the state keeps its rules: the world checks them after each.
 fn commands(text: &str) {
-    let world = World::new();
+    let world = Fake::cluster();
     for line in text.lines().take(COMMANDS_MAX) {
         if let Ok(command) = serde_json::from_str::<Command>(line) {
             let _ = world.apply(command);

@@ -11,51 +11,34 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use skep_api::backend::Backend;
 use skep_api::error::deliberate::is_deliberate;
+use skep_api::fake::Fake;
 use skep_api::reply;
 use skep_api::route::ApiVersion;
-use skep_core::model::service::{Service, ServiceMode};
-
-use crate::world::World;
 
 /// Requests of one input that are looked at.
 const REQUESTS_MAX: usize = 8;
 
-/// Replicas above this are left alone: to make so many tasks is slow, not wrong.
-const REPLICAS_MAX: u64 = 50;
-
 /// Sends the requests of an input.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let world = World::new();
+    let world = Fake::cluster();
     for piece in text.split("\n\n").take(REQUESTS_MAX) {
         let (first, body) = piece.split_once('\n').unwrap_or((piece, ""));
         let (method, path) = first.split_once(' ').unwrap_or(("POST", first));
         send(&world, method, path, body);
-        if world.state().services().values().all(|service| has_few_tasks(service)) {
-            world.settle();
-        }
+        world.settle();
     }
     show_all(&world);
 }
 
-fn has_few_tasks(service: &Service) -> bool {
-    match service.spec.mode {
-        ServiceMode::Replicated { replicas } => replicas <= REPLICAS_MAX,
-        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
-            max_concurrent.min(total_completions) <= REPLICAS_MAX
-        }
-        ServiceMode::Global | ServiceMode::GlobalJob => true,
-    }
-}
-
 /// Sends one request, if it is one, judges the answer and returns it if it is JSON.
-pub(super) fn send(world: &Arc<World>, method: &str, path: &str, body: &str) -> Option<Value> {
+pub(super) fn send(world: &Arc<Fake>, method: &str, path: &str, body: &str) -> Option<Value> {
     let body = self::body(world, method, path, body)?;
     serde_json::from_slice(&body).ok()
 }
 
 /// As `send`, and returns the answer as it is.
-pub(super) fn body(world: &Arc<World>, method: &str, path: &str, body: &str) -> Option<Bytes> {
+pub(super) fn body(world: &Arc<Fake>, method: &str, path: &str, body: &str) -> Option<Bytes> {
     let method = Method::from_bytes(method.as_bytes()).ok()?;
     let body = reply::full(Bytes::copy_from_slice(body.as_bytes()));
     let request = Request::builder().method(method).uri(path);
@@ -76,7 +59,7 @@ pub(super) fn body(world: &Arc<World>, method: &str, path: &str, body: &str) -> 
 }
 
 /// Shows everything there is, each in the list and alone, and finds what is stored as it was shown.
-fn show_all(world: &Arc<World>) {
+fn show_all(world: &Arc<Fake>) {
     for kind in ["services", "tasks", "nodes", "secrets", "configs", "networks"] {
         let list = send(world, "GET", &format!("/{kind}"), "").unwrap_or_default();
         for held in list.as_array().into_iter().flatten() {
@@ -89,7 +72,7 @@ fn show_all(world: &Arc<World>) {
 }
 
 /// Updates every service with the spec that is shown of it: nothing may be lost, and no task started.
-fn keep_services(world: &Arc<World>) {
+fn keep_services(world: &Arc<Fake>) {
     let before = world.state();
     for service in before.services().values() {
         let shown = skep_api::convert::service::service_spec(

@@ -1,0 +1,138 @@
+//! What routes ask of the fake cluster.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use skep_core::command::Command;
+use skep_core::id::NodeId;
+use skep_core::model::cluster::ClusterSpec;
+use skep_core::state::{Applied, Event, State};
+use skep_core::time::Timestamp;
+
+use super::{Fake, NOW, node_id};
+use crate::backend::{
+    Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem, LogOptions,
+    LogSelector, Membership, Rotate,
+};
+use crate::reply;
+use crate::services::Listing;
+
+impl Fake {
+    fn is_manager(&self) -> Result<(), BackendError> {
+        match self.inner().membership {
+            Membership::Manager { .. } => Ok(()),
+            Membership::Inactive
+            | Membership::Pending { .. }
+            | Membership::Worker { .. }
+            | Membership::Locked
+            | Membership::Failed { .. } => Err(BackendError::NotManager),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Fake {
+    async fn read(&self) -> Result<Arc<State>, BackendError> {
+        self.is_manager()?;
+        Ok(Arc::new(self.state()))
+    }
+
+    fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
+    async fn propose(&self, command: Command) -> Result<Applied, BackendError> {
+        self.is_manager()?;
+        self.apply(command)
+    }
+
+    fn entropy(&self) -> u128 {
+        let mut inner = self.inner();
+        inner.entropy += 1;
+        inner.entropy
+    }
+
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn membership(&self) -> Membership {
+        self.inner().membership.clone()
+    }
+
+    async fn init(&self, request: InitCluster) -> Result<NodeId, BackendError> {
+        self.inner().initialised = Some(request);
+        Ok(node_id())
+    }
+
+    async fn join(&self, _request: JoinCluster) -> Result<(), BackendError> {
+        Err(BackendError::Timeout)
+    }
+
+    async fn leave(&self, _force: bool) -> Result<(), BackendError> {
+        Err(BackendError::NotMember)
+    }
+
+    async fn update_cluster(
+        &self,
+        version: u64,
+        spec: ClusterSpec,
+        rotate: Rotate,
+    ) -> Result<(), BackendError> {
+        self.is_manager()?;
+        self.inner().updated = Some((version, spec.clone(), rotate));
+        let command = Command::UpdateCluster {
+            version,
+            spec: Box::new(spec),
+            worker_token: None,
+            manager_token: None,
+            unlock_key: None,
+            root_ca: None,
+        };
+        self.apply(command).map(|_| ())
+    }
+
+    async fn unlock(&self, _key: &str) -> Result<(), BackendError> {
+        Err(BackendError::NotLocked)
+    }
+
+    async fn logs(
+        &self,
+        selector: LogSelector,
+        options: LogOptions,
+    ) -> Result<BoxStream<'static, LogItem>, BackendError> {
+        let mut inner = self.inner();
+        inner.output_asked.push((selector, options));
+        Ok(stream::iter(inner.output.clone()).boxed())
+    }
+
+    async fn events(
+        &self,
+        _since: Option<Timestamp>,
+        _until: Option<Timestamp>,
+    ) -> Result<BoxStream<'static, Event>, BackendError> {
+        Ok(stream::iter(self.inner().events.clone()).boxed())
+    }
+
+    async fn engine(&self, request: Request<Body>) -> Result<Response<Body>, BackendError> {
+        let target = request.uri().to_string();
+        let mut inner = self.inner();
+        inner.asked.push(target.clone());
+        let missing = || (404, "{\"message\":\"no such thing\"}\n".to_owned());
+        let (status, body) = inner.engine.get(&target).cloned().unwrap_or_else(missing);
+        let status = StatusCode::from_u16(status).expect("a test's status is one");
+        let mut response = reply::with_body(status, reply::full(body));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        Ok(response)
+    }
+
+    fn engine_version(&self) -> EngineVersion {
+        let (api_min, api_max) = self.inner().api;
+        EngineVersion { engine: "28.5.2".to_owned(), api_max, api_min, experimental: false }
+    }
+}
