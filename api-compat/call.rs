@@ -12,16 +12,20 @@ use skep_core::state::{Applied, State};
 use skep_core::time::Timestamp;
 
 use crate::backend::{Backend, BackendError, Body, EngineVersion};
+use crate::budget::Held;
 use crate::dialect;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::filters::Filters;
 use crate::json::{self, BODY_BYTES_MAX};
 use crate::query::Query;
-use crate::reply::{self, CollectError, Reply, collect};
+use crate::reply::{self, CollectError, Reply, collect, collect_held};
 use crate::route::{ApiVersion, encode};
 
 /// Largest answer of the engine that is read as a whole to be changed.
 const ENGINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest body that becomes an entry of the log, as in Swarm. The entry has about the size of the body.
+const ENTRY_BYTES_MAX: usize = 3 << 19;
 
 /// One request.
 pub struct Call {
@@ -34,6 +38,9 @@ pub struct Call {
     /// Parameters.
     pub query: Query,
     body: Body,
+    /// Bytes of the body as it came, once it was taken.
+    body_bytes: usize,
+    held: Held,
 }
 
 impl Call {
@@ -41,7 +48,7 @@ impl Call {
     pub fn new(backend: Arc<dyn Backend>, version: ApiVersion, request: Request<Body>) -> Self {
         let (head, body) = request.into_parts();
         let query = Query::parse(head.uri.query().unwrap_or(""));
-        Self { backend, version, head, query, body }
+        Self { backend, version, head, query, body, body_bytes: 0, held: Held::none() }
     }
 
     /// Decodes the body; an empty one is the zero value.
@@ -62,15 +69,28 @@ impl Call {
     /// Fails if it is too long or ends early.
     pub async fn bytes(&mut self) -> Result<Bytes, ApiError> {
         let body = std::mem::replace(&mut self.body, reply::nothing());
-        match collect(body, BODY_BYTES_MAX).await {
-            Ok(bytes) => Ok(bytes),
-            Err(CollectError::TooLong(_)) => {
-                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large"))
+        match collect_held(body, BODY_BYTES_MAX).await {
+            Ok((bytes, held)) => {
+                self.held = held;
+                self.body_bytes = bytes.len();
+                Ok(bytes)
             }
+            Err(CollectError::TooLong(_)) => Err(self.too_long()),
             Err(CollectError::Broken(error)) => {
                 Err(ApiError::bad_request(format!("invalid JSON: {error}")))
             }
+            Err(error @ CollectError::Busy) => Err(ApiError::unavailable(error.to_string())),
         }
+    }
+
+    /// Says that a body is longer than what managers tell each other, as Docker does once it has read it all.
+    fn too_long(&self) -> ApiError {
+        let claimed = self.head.headers.get(CONTENT_LENGTH).and_then(|held| held.to_str().ok());
+        let claimed = claimed.and_then(|text| text.parse::<u64>().ok());
+        let bytes = claimed.unwrap_or(BODY_BYTES_MAX as u64 + 1);
+        ApiError::internal(format!(
+            "rpc error: code = ResourceExhausted desc = grpc: received message larger than max ({bytes} vs. {BODY_BYTES_MAX})"
+        ))
     }
 
     /// Puts a body back that was taken to be looked at, or another one in its place.
@@ -123,6 +143,10 @@ impl Call {
     /// # Errors
     /// Says why it was not.
     pub async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+        if self.body_bytes > ENTRY_BYTES_MAX {
+            let text = "raft: raft message is too large and can't be sent";
+            return Err(ApiError::rpc(Code::Unknown, text));
+        }
         self.backend.propose(command).await.map_err(|error| self.fail(error))
     }
 

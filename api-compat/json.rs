@@ -20,8 +20,8 @@ pub(crate) use syntax::syntax_error;
 
 use lenient::Lenient;
 
-/// Largest body that is decoded. The largest legal one is a config of 1,000 KiB in base64.
-pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest body that is decoded, as among Swarm's managers. The largest legal one is a config of 1,000 KiB in base64.
+pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Whose words say what is wrong with a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub mod attachments;
 pub mod backend;
+mod budget;
 pub mod call;
 pub mod configs;
 pub mod convert;

@@ -14,6 +14,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use serde::Serialize;
 
 use crate::backend::{Body, BodyError, EngineVersion};
+use crate::budget::Held;
 use crate::error::ApiError;
 use crate::route::ApiVersion;
 
@@ -63,18 +64,45 @@ pub enum CollectError {
     /// It ended early.
     #[error("{0}")]
     Broken(BodyError),
+    /// All requests together hold as many bytes as they may.
+    #[error("too many large requests at a time")]
+    Busy,
 }
 
 /// Collects a body of at most `bytes_max` bytes, piece by piece: `Limited` asks for a conversion that the compiler cannot prove for boxed errors.
 ///
 /// # Errors
 /// Fails if it is too long or ends early.
-pub async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, CollectError> {
+pub async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, CollectError> {
+    collect_with(body, bytes_max, |_| true).await
+}
+
+/// Collects a request's body within what all of them share.
+///
+/// # Errors
+/// As `collect`, and when nothing is left to share.
+pub(crate) async fn collect_held(
+    body: Body,
+    bytes_max: usize,
+) -> Result<(Bytes, Held), CollectError> {
+    let mut held = Held::none();
+    let bytes = collect_with(body, bytes_max, |more| held.take(more)).await?;
+    Ok((bytes, held))
+}
+
+async fn collect_with(
+    mut body: Body,
+    bytes_max: usize,
+    mut may_take: impl FnMut(usize) -> bool,
+) -> Result<Bytes, CollectError> {
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(CollectError::Broken)?.into_data() else { continue };
         if collected.len() + data.len() > bytes_max {
             return Err(CollectError::TooLong(bytes_max));
+        }
+        if !may_take(data.len()) {
+            return Err(CollectError::Busy);
         }
         collected.extend_from_slice(&data);
     }

@@ -7,11 +7,12 @@ use http::{Request, Response, StatusCode};
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, Body, EngineVersion};
+use crate::budget::Ahead;
 use crate::call::Call;
 use crate::dialect;
 use crate::error::ApiError;
 use crate::query::Query;
-use crate::reply::{self, Reply};
+use crate::reply::{self, CollectError, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
 use crate::{
     attachments, configs, events, networks, nodes, secrets, services, swarm, system, tasks, why,
@@ -50,9 +51,11 @@ async fn answer(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<B
         }
         None => {
             let query = request.uri().query().unwrap_or("").to_owned();
-            match dispatch(found.clone(), Call::new(backend, version, read_ahead(request).await))
-                .await
-            {
+            let answered = match read_ahead(request).await {
+                Ok(request) => dispatch(found.clone(), Call::new(backend, version, request)).await,
+                Err(error) => Err(error),
+            };
+            match answered {
                 Ok(response) => response,
                 Err(error) => {
                     let filters = Query::parse(&query);
@@ -71,19 +74,24 @@ async fn answer(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<B
 
 /// Takes in a small body before anything is answered: an answer that comes before the end of its request ends the
 /// connection, and the client then fails to write instead of reading the answer.
-async fn read_ahead(request: Request<Body>) -> Request<Body> {
+async fn read_ahead(request: Request<Body>) -> Result<Request<Body>, ApiError> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|held| held.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok());
     if length.is_none_or(|length| length == 0 || length > READ_AHEAD_MAX) {
-        return request;
+        return Ok(request);
     }
-    let (head, body) = request.into_parts();
-    let body = match reply::collect(body, READ_AHEAD_MAX).await {
-        Ok(bytes) => reply::full(bytes),
-        // Its handler finds that nothing came, whatever the length says.
-        Err(_) => reply::nothing(),
-    };
-    Request::from_parts(head, body)
+    let (mut head, body) = request.into_parts();
+    match reply::collect_held(body, READ_AHEAD_MAX).await {
+        Ok((bytes, held)) => {
+            head.extensions.insert(Ahead(Arc::new(held)));
+            Ok(Request::from_parts(head, reply::full(bytes)))
+        }
+        Err(error @ CollectError::Busy) => Err(ApiError::unavailable(error.to_string())),
+        // An empty body would mean something: a part of one must not pass for it.
+        Err(CollectError::Broken(_) | CollectError::TooLong(_)) => {
+            Err(ApiError::bad_request("invalid JSON: unexpected EOF"))
+        }
+    }
 }
 
 fn failed(error: &ApiError, engine: &EngineVersion, highest: ApiVersion) -> Response<Body> {

@@ -9,4 +9,4 @@ pub mod service;
 pub mod task;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -39,7 +39,7 @@ fn problem(text: &Value) -> (u16, String) {
 }
 
 /// Every field a client can set, spelt as the API spells it.
-fn full() -> Value {
+pub(crate) fn full() -> Value {
     json!({
         "Name": "all",
         "Labels": {"a": "1"},

@@ -13,7 +13,10 @@ pub const SERVER_ERRORS: &[&str] = &[
     "This node is not a swarm manager",
     "This node is not part of a swarm",
     "Timeout was reached before node joined",
+    "attaching to network failed, make sure ",
     "cannot connect to the local Docker Engine",
+    "cluster volumes are not supported",
+    "could not parse since timestamp: ",
     "error updating cluster settings: rpc error",
     "failed to parse value as time or duration",
     "invalid CIDR: ",
@@ -27,8 +30,10 @@ pub const SERVER_ERRORS: &[&str] = &[
     "subnet size is out of range",
     "tail value must be a positive integer",
     "this node cannot attach containers just now",
+    "too many large requests at a time",
     "unrecognized rollback option",
     "unsupported registryAuthFrom value",
+    "volume update only valid for cluster volumes",
 ];
 
 /// Tells whether an answer with this status and text is meant.

@@ -1,5 +1,6 @@
 //! Requests in, replies byte for byte, against a fake cluster that applies commands for real.
 
+mod hostile;
 mod networks;
 mod objects;
 mod system;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::body::{is_own, patient};
 use crate::clock;
 use crate::config::Address;
 
@@ -28,6 +28,14 @@ use crate::config::Address;
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a connection may wait for, or take to send, the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// From so many connections on a host, new ones have less time, so that idle ones never keep others out for long.
+const CROWDED_FROM: usize = CONNECTIONS_MAX / 4 * 3;
+/// How long that is.
+const CROWDED_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a request that skep answers itself may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest head of a request; the one of a client that sends credentials has a few KiB.
+const HEAD_BYTES_MAX: usize = 256 << 10;
 /// How long streams may go on once the daemon stops.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -144,7 +152,9 @@ async fn accept(listener: Listener, backend: Arc<dyn Backend>, shutdown: Cancell
         tokio::select! {
             accepted = listener.accept(), if !full => match accepted {
                 Ok(stream) => {
-                    connections.spawn(stream.serve(backend.clone(), shutdown.clone()));
+                    let crowded = connections.len() >= CROWDED_FROM;
+                    let limits = if crowded { Limits::CROWDED } else { Limits::USUAL };
+                    connections.spawn(stream.serve(backend.clone(), limits, shutdown.clone()));
                 }
                 Err(error) => {
                     warn!(error = %error, "cannot accept a connection");
@@ -160,6 +170,18 @@ async fn accept(listener: Listener, backend: Arc<dyn Backend>, shutdown: Cancell
     if tokio::time::timeout(FINISH_TIMEOUT, finished).await.is_err() {
         debug!("streams were cut off");
     }
+}
+
+/// How patient a connection is served.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) head: Duration,
+    pub(super) body: Duration,
+}
+
+impl Limits {
+    const USUAL: Self = Self { head: HEAD_TIMEOUT, body: BODY_TIMEOUT };
+    const CROWDED: Self = Self { head: CROWDED_HEAD_TIMEOUT, body: BODY_TIMEOUT };
 }
 
 enum Stream {
@@ -181,10 +203,10 @@ impl Listener {
 }
 
 impl Stream {
-    async fn serve(self, backend: Arc<dyn Backend>, shutdown: CancellationToken) {
+    async fn serve(self, backend: Arc<dyn Backend>, limits: Limits, shutdown: CancellationToken) {
         match self {
-            Self::Unix(stream) => serve_connection(stream, backend, shutdown).await,
-            Self::Tcp(stream) => serve_connection(stream, backend, shutdown).await,
+            Self::Unix(stream) => serve_connection(stream, backend, limits, shutdown).await,
+            Self::Tcp(stream) => serve_connection(stream, backend, limits, shutdown).await,
         }
     }
 }
@@ -197,20 +219,26 @@ fn answer(
     Box::pin(async move { Ok(serve(backend, request).await) })
 }
 
-async fn serve_connection<S>(stream: S, backend: Arc<dyn Backend>, shutdown: CancellationToken)
-where
+pub(super) async fn serve_connection<S>(
+    stream: S,
+    backend: Arc<dyn Backend>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
         let backend = backend.clone();
-        let request = request.map(|body| body.map_err(Into::into).boxed());
+        let own = is_own(&request);
+        let request = request.map(|body| patient(body, own.then_some(limits.body)));
         answer(backend, request)
     });
     // Half close is how a client of `attach` says that its input has ended.
     let connection = http1::Builder::new()
         .half_close(true)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head)
+        .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);

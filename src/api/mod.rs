@@ -1,5 +1,8 @@
 //! Unix and TCP sockets of the Docker API, and the way through to the local engine.
 
+mod body;
+#[cfg(test)]
+mod hostile;
 mod listen;
 mod proxy;
 
