@@ -243,7 +243,7 @@ impl From<Rejected> for ApiError {
             Rejected::LastManager => {
                 Self::rpc(FailedPrecondition, "attempting to demote the last manager of the swarm")
             }
-            Rejected::EngineStaysWorker { .. } => {
+            Rejected::EngineStaysWorker { .. } | Rejected::QuorumLost => {
                 Self::rpc(FailedPrecondition, rejected.to_string())
             }
             Rejected::NodeIsManager { id } => Self::rpc(

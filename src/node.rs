@@ -4,28 +4,32 @@
 //! | --- | --- | --- |
 //! | API sockets | `run` | `shutdown` is cancelled |
 //! | engine version watch | `run` | `shutdown` is cancelled |
-//! | the member's tasks | `Member` (see `member`) | the node leaves or `shutdown` is cancelled |
+//! | roles | `run` | `shutdown` is cancelled |
+//! | the tasks of a manager or worker | `Member`, `Worker` (see there) | the node leaves, its role changes, or `shutdown` is cancelled |
 
+mod certificates;
 mod enrol;
 mod identity;
 mod join;
 mod machine;
 mod member;
+mod roles;
 mod upkeep;
+mod worker;
 
 use std::sync::Arc;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use skep_api::backend::{BackendError, InitCluster, Membership};
 use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::managers::{LeaveRisk, leave_risk};
+use skep_core::model::node::Role;
 use skep_raft::RaftNode;
 use skep_raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -40,9 +44,7 @@ pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, propose_rpc, unreachable_leader};
 
 use member::{Consensus, consensus_failed};
-
-/// What a manager shows that was taken out of the group.
-const DEMOTED: &str = "this node is no manager any more; leave the swarm and join it again";
+use worker::Worker;
 
 /// How this node stands to a cluster, with what it needs in that standing.
 pub enum Standing {
@@ -50,12 +52,25 @@ pub enum Standing {
     Inactive,
     /// Joining one.
     Pending,
-    /// A member.
+    /// A manager.
     Active(Arc<Member>),
+    /// A worker.
+    Worker(Arc<Worker>),
     /// A member whose keys are locked.
     Locked(Identity, LockedKey),
     /// A member that could not start.
     Failed(Identity, String),
+}
+
+impl Standing {
+    /// Stops what runs in it. Containers stay.
+    async fn stop(&self) {
+        match self {
+            Self::Active(member) => member.stop().await,
+            Self::Worker(worker) => worker.stop().await,
+            Self::Inactive | Self::Pending | Self::Locked(..) | Self::Failed(..) => {}
+        }
+    }
 }
 
 /// The node of this process.
@@ -63,7 +78,7 @@ pub struct Node {
     around: Surroundings,
     /// The way to the engine for everything that is not ours.
     pub proxy: Arc<EngineProxy>,
-    standing: ArcSwap<Standing>,
+    standing: watch::Sender<Arc<Standing>>,
     /// The list of services as it was written last.
     pub listing: Listing,
     /// Held while the standing changes.
@@ -87,7 +102,7 @@ pub async fn run(
     let node = Arc::new(Node {
         around,
         proxy: proxy.clone(),
-        standing: ArcSwap::from_pointee(Standing::Inactive),
+        standing: watch::channel(Arc::new(Standing::Inactive)).0,
         listing: Listing::default(),
         changing: Mutex::new(()),
     });
@@ -96,6 +111,9 @@ pub async fn run(
     }
     let version = tokio::spawn(proxy.watch_version(shutdown.clone()));
     node.resume().await?;
+    let roles = node.clone();
+    let end = shutdown.clone();
+    let roles = tokio::spawn(async move { roles.follow_roles(end).await });
     let sockets = listen(&config.hosts, node.clone(), shutdown.clone())
         .await
         .context("cannot serve the Docker API")?;
@@ -105,6 +123,7 @@ pub async fn run(
     ready(&node);
     shutdown.cancelled().await;
     sockets.finish().await;
+    roles.await.context("the watch over the node's role failed")?;
     node.stop().await;
     version.await.context("the engine's version watch failed")?;
     Ok(())
@@ -122,10 +141,14 @@ impl Node {
             data.erase()?;
             return Ok(());
         };
+        if identity.role == Role::Worker {
+            self.begin_work(identity);
+            return Ok(());
+        }
         match keys::load(&data.raft())? {
             Keys::Locked(locked) => {
                 warn!(node.id = %identity.node, "the keys are locked; run `docker swarm unlock`");
-                self.standing.store(Arc::new(Standing::Locked(identity, locked)));
+                self.stand(Standing::Locked(identity, locked));
             }
             Keys::Unlocked(key) => {
                 let standing = match self.start(identity.clone(), key).await {
@@ -135,7 +158,7 @@ impl Node {
                         Standing::Failed(identity, failure.to_string())
                     }
                 };
-                self.standing.store(Arc::new(standing));
+                self.stand(standing);
             }
         }
         Ok(())
@@ -152,9 +175,20 @@ impl Node {
 
     async fn stop(&self) {
         let _changing = self.changing.lock().await;
-        if let Standing::Active(member) = &**self.standing.load() {
-            member.stop().await;
-        }
+        self.standing().stop().await;
+    }
+
+    fn standing(&self) -> Arc<Standing> {
+        self.standing.borrow().clone()
+    }
+
+    /// Watches how the node stands to a cluster.
+    pub fn changes(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.subscribe()
+    }
+
+    fn stand(&self, standing: Standing) {
+        self.standing.send_replace(Arc::new(standing));
     }
 
     /// Returns the member, if the node is one that serves.
@@ -162,13 +196,14 @@ impl Node {
     /// # Errors
     /// `NotManager` otherwise.
     pub fn member(&self) -> Result<Arc<Member>, BackendError> {
-        match &**self.standing.load() {
+        match &*self.standing() {
             Standing::Active(member) if *member.raft.removed().borrow() => {
                 Err(BackendError::NotManager)
             }
             Standing::Active(member) => Ok(member.clone()),
             Standing::Inactive
             | Standing::Pending
+            | Standing::Worker(_)
             | Standing::Locked(..)
             | Standing::Failed(..) => Err(BackendError::NotManager),
         }
@@ -176,16 +211,20 @@ impl Node {
 
     /// Tells how the node stands to a cluster.
     pub fn membership(&self) -> Membership {
-        match &**self.standing.load() {
+        match &*self.standing() {
             Standing::Inactive => Membership::Inactive,
             Standing::Pending => Membership::Pending { node: None },
-            Standing::Active(member) if *member.raft.removed().borrow() => Membership::Failed {
+            // It is being made a worker.
+            Standing::Active(member) if *member.raft.removed().borrow() => Membership::Pending {
                 node: Some((
                     member.identity.node.clone(),
                     member.identity.advertise.ip().to_string(),
                 )),
-                error: DEMOTED.to_owned(),
-                expired: false,
+            },
+            Standing::Worker(worker) => Membership::Worker {
+                node: worker.identity.node.clone(),
+                addr: worker.identity.advertise.ip().to_string(),
+                managers: worker.managers(),
             },
             Standing::Active(member) => {
                 let identity = &member.identity;
@@ -214,7 +253,7 @@ impl Node {
     /// Says why it cannot be made; nothing is left behind then.
     pub async fn init(&self, request: InitCluster) -> Result<NodeId, BackendError> {
         let _changing = self.changing.lock().await;
-        if !matches!(&**self.standing.load(), Standing::Inactive) {
+        if !matches!(&*self.standing(), Standing::Inactive) {
             if request.force_new_cluster
                 && let Ok(member) = self.member()
             {
@@ -234,7 +273,7 @@ impl Node {
             }
         };
         let id = member.identity.node.clone();
-        self.standing.store(Arc::new(Standing::Active(member)));
+        self.stand(Standing::Active(member));
         info!(node.id = %id, addr = %addresses.advertise, "cluster made");
         Ok(id)
     }
@@ -297,21 +336,20 @@ impl Node {
     /// Refuses without `force` what would lose the cluster's state (contract api.md section 1).
     pub async fn leave(&self, force: bool) -> Result<(), BackendError> {
         let _changing = self.changing.lock().await;
-        let standing = self.standing.load_full();
+        let standing = self.standing();
         let identity = match &*standing {
             Standing::Inactive | Standing::Pending => return Err(BackendError::NotMember),
             Standing::Active(member) => member.identity.clone(),
+            Standing::Worker(worker) => worker.identity.clone(),
             Standing::Locked(identity, _) | Standing::Failed(identity, _) => identity.clone(),
         };
         if !force && let Some(text) = refusal(&standing) {
             return Err(BackendError::LeaveRefused(text));
         }
         self.around.data.begin_leave().map_err(|error| BackendError::Internal(chain(&error)))?;
-        self.standing.store(Arc::new(Standing::Inactive));
+        self.stand(Standing::Inactive);
         self.listing.clear();
-        if let Standing::Active(member) = &*standing {
-            member.stop().await;
-        }
+        standing.stop().await;
         self.clear_away(&identity)
             .await
             .map_err(|error| BackendError::Internal(format!("{error:#}")))?;
@@ -360,10 +398,12 @@ impl Node {
     /// Says why the key does not fit or the member does not start.
     pub async fn unlock(&self, key: &str) -> Result<(), BackendError> {
         let _changing = self.changing.lock().await;
-        let standing = self.standing.load_full();
+        let standing = self.standing();
         let (identity, locked) = match &*standing {
             Standing::Locked(identity, locked) => (identity, locked),
-            Standing::Inactive | Standing::Pending => return Err(BackendError::NotManager),
+            Standing::Inactive | Standing::Pending | Standing::Worker(_) => {
+                return Err(BackendError::NotManager);
+            }
             Standing::Active(_) | Standing::Failed(..) => return Err(BackendError::NotLocked),
         };
         let key = skep_pki::UnlockKey::parse(key).map_err(|error| {
@@ -374,7 +414,7 @@ impl Node {
             .unlock(&KeyEncryptionKey::from_bytes(*key.bytes()))
             .map_err(|_| BackendError::WrongKey)?;
         let member = self.start(identity.clone(), key).await?;
-        self.standing.store(Arc::new(Standing::Active(member)));
+        self.stand(Standing::Active(member));
         info!(node.id = %identity.node, "unlocked");
         Ok(())
     }
@@ -403,7 +443,7 @@ fn refusal(standing: &Standing) -> Option<String> {
     let restore = "The only way to restore a swarm that has lost consensus is to reinitialize it with \
                    `--force-new-cluster`. Use `--force` to suppress this message.";
     let cost = match standing {
-        Standing::Inactive | Standing::Pending => return None,
+        Standing::Inactive | Standing::Pending | Standing::Worker(_) => return None,
         Standing::Locked(..) => {
             let text = "Swarm is encrypted and locked. Please unlock it first or use `--force` to \
                         ignore this message.";

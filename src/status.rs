@@ -33,6 +33,13 @@ pub async fn print(hosts: &[Address]) -> anyhow::Result<()> {
     writeln!(out, "swarm     {state}{}", role(swarm))?;
     match state {
         "active" if swarm["ControlAvailable"] == true => {}
+        "active" => {
+            writeln!(out, "node      {} at {}", text(&swarm["NodeID"]), text(&swarm["NodeAddr"]))?;
+            let managers = swarm["RemoteManagers"].as_array().map(Vec::as_slice);
+            let addresses = managers.unwrap_or_default().iter().map(|it| text(&it["Addr"]));
+            writeln!(out, "managers  {}", addresses.collect::<Vec<_>>().join(", "))?;
+            return Ok(());
+        }
         "inactive" => {
             writeln!(out, "\nNext: docker -H {host} swarm init")?;
             return Ok(());

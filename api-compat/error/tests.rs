@@ -117,6 +117,11 @@ fn rejections_read_as_docker_writes_them() {
             "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of the swarm",
         ),
         (
+            Rejected::QuorumLost,
+            400,
+            "rpc error: code = FailedPrecondition desc = can't remove member from the raft: this would result in a loss of quorum",
+        ),
+        (
             Rejected::EngineStaysWorker { id: "N".into() },
             400,
             "rpc error: code = FailedPrecondition desc = node N runs a Docker Engine without skep and can be a worker only",

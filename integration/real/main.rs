@@ -34,6 +34,7 @@ mod restart;
 mod stack;
 mod stock_workers;
 mod two_daemons;
+mod workers;
 
 /// Runs a test in a fresh swarm of one node.
 fn in_swarm(generation: Generation, test: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod files;
 mod images;
+pub mod link;
 pub mod logs;
 mod prepare;
 pub mod status;

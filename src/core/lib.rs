@@ -14,6 +14,7 @@ pub mod sessions;
 pub mod sim;
 pub mod state;
 pub mod time;
+pub mod view;
 
 pub use command::{Change, Command, Proposal};
 pub use state::{Applied, Rejected, State};

@@ -102,6 +102,16 @@ pub fn leave_risk(state: &State) -> LeaveRisk {
     }
 }
 
+/// Tells whether enough managers would be left that answer if `node` were none, from what the leader last noted. Those on their
+/// way out do not count.
+pub fn survives_demotion(state: &State, node: &NodeId) -> bool {
+    let others = state.nodes().values().filter(|other| other.id != *node);
+    let others = others.filter(|other| other.spec.role == Role::Manager);
+    let others: Vec<_> = others.filter_map(|other| other.manager.as_ref()).collect();
+    let reachable = others.iter().filter(|manager| manager.reachable).count();
+    others.is_empty() || reachable > others.len() / 2
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -194,6 +204,20 @@ mod tests {
         assert_eq!(steps.len(), expected.len());
         assert!(expected.iter().all(|step| steps.contains(step)), "{steps:?}");
         assert_eq!(steps.last(), Some(&ManagerStep::Remove(1)));
+    }
+
+    #[test]
+    fn demotion_leaves_a_quorum() {
+        let survives = |count, silent: &[usize], demoted: u64| {
+            let mut nodes = managers(count);
+            for place in silent {
+                nodes[*place].manager.as_mut().expect("a manager").reachable = false;
+            }
+            survives_demotion(&state(nodes), &NodeId::from_seed(demoted, 0))
+        };
+        assert!(survives(2, &[], 1) && survives(3, &[], 1) && survives(3, &[0], 1));
+        assert!(!survives(2, &[1], 1) && !survives(3, &[2], 1) && survives(5, &[4], 1));
+        assert!(!survives(5, &[3, 4], 1) && survives(5, &[3, 4], 4));
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl DataPlane {
     }
 
     fn follow(&mut self, state: &State, node: &NodeId) {
-        let (gateways, published) = (bridges::gateways(state, node), ports::published(state));
+        let gateways = bridges::gateways(state, node);
+        let published = ports::published(state, node);
         debug!(
             state.index = state.index(),
             gateways = gateways.len(),

@@ -105,7 +105,7 @@ impl Backend for Node {
         options: LogOptions,
     ) -> Result<BoxStream<'static, LogItem>, BackendError> {
         let member = self.member()?;
-        Ok(streams::logs(member, selector, options))
+        Ok(streams::logs(member.logs.clone(), selector, options))
     }
 
     async fn events(

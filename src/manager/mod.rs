@@ -10,6 +10,7 @@ pub mod events;
 pub mod group;
 pub mod leader;
 pub mod log_broker;
+pub mod log_relay;
 pub mod peers;
 pub mod presence;
 pub mod roster;

@@ -1,4 +1,5 @@
-//! Gathers the output of tasks into one stream. Reads no engine itself.
+//! Gathers the output of tasks into one stream: from the engine of this node, from nodes that have a session here, and by way
+//! of the leader from all others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,24 +10,42 @@ use skep_api::backend::{LogItem, LogOptions, LogSelector};
 use skep_core::id::{NodeId, TaskId};
 use skep_core::model::task::{Task, TaskState};
 use skep_core::state::State;
+use skep_raft::RaftNode;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::log_broker::LogBroker;
+use super::log_relay;
 use crate::agent::logs::task_logs;
-use crate::node::Member;
+use crate::engine::Engine;
+use crate::rpc::tls::Tls;
 
 /// Lines under way to a slow client, over all tasks of a stream.
 const LINES_MAX: usize = 256;
 
+/// The ways to the output of tasks.
+pub struct Reader {
+    /// Consensus, for who leads and what there is.
+    pub raft: Arc<RaftNode>,
+    /// This node.
+    pub node: NodeId,
+    /// Its engine.
+    pub engine: Arc<dyn Engine>,
+    /// The nodes that have a session here, while this node leads.
+    pub broker: Arc<LogBroker>,
+    /// The credentials for calls to the leader.
+    pub tls: Arc<Tls>,
+}
+
 /// Streams what the selected tasks wrote; when following, tasks that come later too.
 pub fn logs(
-    member: Arc<Member>,
+    reader: Arc<Reader>,
     selector: LogSelector,
     options: LogOptions,
 ) -> BoxStream<'static, LogItem> {
     let (sender, receiver) = mpsc::channel(LINES_MAX);
     // The gathering task ends when the client goes, the member stops or everything was said.
-    tokio::spawn(gather(member, selector, options, sender));
+    tokio::spawn(gather(reader, selector, options, sender));
     stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|item| (item, receiver))
     })
@@ -34,19 +53,20 @@ pub fn logs(
 }
 
 async fn gather(
-    member: Arc<Member>,
+    reader: Arc<Reader>,
     selector: LogSelector,
     options: LogOptions,
     sender: mpsc::Sender<LogItem>,
 ) {
-    let mut states = member.raft.watch();
+    let mut states = reader.raft.watch();
     let mut begun = BTreeSet::new();
     let mut readers = JoinSet::new();
     loop {
         let state = states.borrow_and_update().clone();
         for task in selected(&state, &selector) {
             if is_readable(&task) && begun.insert(task.id.clone()) {
-                readers.spawn(read(member.clone(), task, options.clone(), sender.clone()));
+                let (reader, options, sender) = (reader.clone(), options.clone(), sender.clone());
+                readers.spawn(async move { reader.read(&task, &options, &sender).await });
             }
         }
         if !options.follow || is_gone(&state, &selector) {
@@ -63,54 +83,62 @@ async fn gather(
     }
 }
 
-/// Passes on what one task wrote.
-async fn read(
-    member: Arc<Member>,
-    task: Arc<Task>,
-    options: LogOptions,
-    sender: mpsc::Sender<LogItem>,
-) {
-    if let Some(node) = task.node.as_ref().filter(|node| **node != member.identity.node) {
-        return read_from(&member, &task, node, &options, &sender).await;
+impl Reader {
+    /// Passes on what one task wrote.
+    pub async fn read(&self, task: &Task, options: &LogOptions, sender: &mpsc::Sender<LogItem>) {
+        match task.node.as_ref().filter(|node| **node != self.node) {
+            None => self.read_here(task, options, sender).await,
+            Some(node) if self.raft.is_leader() => {
+                self.read_from(task, node, options, sender).await;
+            }
+            Some(node) => log_relay::read(self, task, node, options, sender).await,
+        }
     }
-    let mut items = match task_logs(&member.engine, &member.identity.node, &task, &options).await {
-        Ok(items) => items,
-        Err(error) => stream::iter([LogItem::Problem(error.to_string())]).boxed(),
-    };
-    loop {
-        tokio::select! {
-            item = items.next() => match item {
-                Some(item) => if sender.send(item).await.is_err() { return },
-                None => return,
-            },
-            () = sender.closed() => return,
+
+    async fn read_here(&self, task: &Task, options: &LogOptions, sender: &mpsc::Sender<LogItem>) {
+        let mut items = match task_logs(&self.engine, &self.node, task, options).await {
+            Ok(items) => items,
+            Err(error) => stream::iter([LogItem::Problem(error.to_string())]).boxed(),
+        };
+        loop {
+            tokio::select! {
+                item = items.next() => match item {
+                    Some(item) => if sender.send(item).await.is_err() { return },
+                    None => return,
+                },
+                () = sender.closed() => return,
+            }
+        }
+    }
+
+    /// Passes on what a task of a node wrote that has a session here.
+    async fn read_from(
+        &self,
+        task: &Task,
+        node: &NodeId,
+        options: &LogOptions,
+        sender: &mpsc::Sender<LogItem>,
+    ) {
+        let mut reading = self.broker.read(task, node, options);
+        loop {
+            let item = tokio::select! {
+                item = reading.next() => item,
+                () = sender.closed() => return,
+            };
+            let Some(item) = item else { return };
+            if is_wanted(&item, options) && sender.send(item).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-/// Passes on what a task of another node wrote.
-async fn read_from(
-    member: &Member,
-    task: &Task,
-    node: &NodeId,
-    options: &LogOptions,
-    sender: &mpsc::Sender<LogItem>,
-) {
-    let mut reading = member.logs.read(task, node, options);
-    loop {
-        let item = tokio::select! {
-            item = reading.next() => item,
-            () = sender.closed() => return,
-        };
-        let Some(item) = item else { return };
-        let is_wanted = match &item {
-            LogItem::Line(line) if line.stderr => options.stderr,
-            LogItem::Line(_) => options.stdout,
-            LogItem::Problem(_) => true,
-        };
-        if is_wanted && sender.send(item).await.is_err() {
-            return;
-        }
+/// Nodes send both streams.
+pub fn is_wanted(item: &LogItem, options: &LogOptions) -> bool {
+    match item {
+        LogItem::Line(line) if line.stderr => options.stderr,
+        LogItem::Line(_) => options.stdout,
+        LogItem::Problem(_) => true,
     }
 }
 

@@ -1,6 +1,7 @@
-//! How a node gets its first certificate: the root from any manager, checked against the token's digest, then a
-//! certificate for the token. Joins nothing.
+//! How a node gets certificates. The first: the root from any manager, checked against the token's digest, then a certificate
+//! for the token. Further ones for the one it has. Joins nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -20,6 +21,7 @@ use crate::rpc::proto::{
     IssueNodeCertificateResponse, NodeAvailability, NodeCertificateStatusRequest,
     NodeCertificateStatusResponse,
 };
+use crate::rpc::tls::Tls;
 
 /// How long one manager may take for one answer.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -41,13 +43,13 @@ pub enum EnrolError {
     Answer(&'static str),
 }
 
-/// A node that was admitted.
+/// What a node was certified to be.
 pub struct Enrolled {
     /// Its id.
     pub node: NodeId,
     /// The cluster.
     pub cluster: ClusterId,
-    /// What its token made it.
+    /// What it is certified to be.
     pub role: NodeRole,
     /// Its certificate and key.
     pub certificate: NodeCertificate,
@@ -55,7 +57,7 @@ pub struct Enrolled {
     pub root_pem: String,
 }
 
-/// Asks the manager at `remote` for a certificate.
+/// Asks the manager at `remote` for the first certificate of a node.
 ///
 /// # Errors
 /// Says why there is none.
@@ -68,21 +70,44 @@ pub async fn enrol(
     let root = fetch_root(remote).await?;
     parsed.verify_root(&root)?;
     let root_pem = String::from_utf8(root).map_err(|_| EnrolError::Answer("a root"))?;
-    let request = skep_pki::generate_request()?;
-    let trust = Trust::Root(root_pem.clone());
     let asked = IssueNodeCertificateRequest {
-        csr: request.request_pem.clone().into_bytes(),
         token: token.to_owned(),
         availability: wire(availability).into(),
         ..IssueNodeCertificateRequest::default()
     };
+    certify(remote, Trust::Root(root_pem.clone()), asked, root_pem).await
+}
+
+/// Asks the manager at `remote` for another certificate of this node, with the role it is to have now. The answer is verified
+/// by `root_pem` alone.
+///
+/// # Errors
+/// Says why there is none.
+pub async fn renew(remote: &str, tls: Arc<Tls>, root_pem: String) -> Result<Enrolled, EnrolError> {
+    let asked = IssueNodeCertificateRequest::default();
+    certify(remote, Trust::Mutual(tls), asked, root_pem).await
+}
+
+async fn certify(
+    remote: &str,
+    trust: Trust,
+    asked: IssueNodeCertificateRequest,
+    root_pem: String,
+) -> Result<Enrolled, EnrolError> {
+    let request = skep_pki::generate_request()?;
+    let csr = request.request_pem.clone().into_bytes();
+    let asked = IssueNodeCertificateRequest { csr: csr.clone(), ..asked };
     let issue = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/IssueNodeCertificate");
     let issued: IssueNodeCertificateResponse = call(remote, trust.clone(), issue, asked).await?;
     let status = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/NodeCertificateStatus");
     let asked = NodeCertificateStatusRequest { node_id: issued.node_id };
     let answer: NodeCertificateStatusResponse = call(remote, trust, status, asked).await?;
-    let certificate = answer.certificate.ok_or(EnrolError::Answer("a certificate"))?.certificate;
-    let pem = String::from_utf8(certificate).map_err(|_| EnrolError::Answer("a certificate"))?;
+    let certificate = answer.certificate.ok_or(EnrolError::Answer("a certificate"))?;
+    if certificate.csr != csr {
+        return Err(EnrolError::Answer("the certificate asked for"));
+    }
+    let pem = String::from_utf8(certificate.certificate)
+        .map_err(|_| EnrolError::Answer("a certificate"))?;
     let identity = skep_pki::read_identity(&pem)?;
     let id = |_| EnrolError::Answer("an id");
     Ok(Enrolled {

@@ -4,9 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skep_core::id::{ClusterId, NodeId};
 use skep_core::model::cluster::Cluster;
+use skep_core::model::node::Role;
 use skep_raft::durable_file;
 use thiserror::Error;
 
@@ -15,6 +17,7 @@ use crate::manager::cluster::FIRST_MEMBER;
 
 const IDENTITY_FILE: &str = "node.json";
 const LEAVING_FILE: &str = "leaving.json";
+const MANAGERS_FILE: &str = "managers.json";
 /// An identity file larger than this is not one of ours.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -54,9 +57,12 @@ pub struct Identity {
     pub advertise: SocketAddr,
     /// Source of overlay traffic.
     pub data_path: IpAddr,
-    /// Its id in the consensus group.
+    /// Its id in the consensus group; 0 for workers.
     #[serde(default = "first_member")]
     pub raft_id: u64,
+    /// Whether it takes part in consensus.
+    #[serde(default = "manager")]
+    pub role: Role,
 }
 
 /// Files from before there were others are those of the first member.
@@ -64,8 +70,13 @@ fn first_member() -> u64 {
     FIRST_MEMBER
 }
 
+/// There were no workers at first.
+fn manager() -> Role {
+    Role::Manager
+}
+
 impl Identity {
-    /// Makes the identity of a new member.
+    /// Makes the identity of a new manager.
     pub fn new(node: NodeId, cluster: ClusterId, addresses: &SwarmAddresses, raft_id: u64) -> Self {
         Self {
             version: 1,
@@ -75,7 +86,18 @@ impl Identity {
             advertise: addresses.advertise,
             data_path: addresses.data_path,
             raft_id,
+            role: Role::Manager,
         }
+    }
+
+    /// Returns the node's identity as a manager under a new id in the consensus group.
+    pub fn as_manager(&self, raft_id: u64) -> Self {
+        Self { raft_id, role: Role::Manager, ..self.clone() }
+    }
+
+    /// Returns the node's identity as a worker.
+    pub fn as_worker(&self) -> Self {
+        Self { raft_id: 0, role: Role::Worker, ..self.clone() }
     }
 }
 
@@ -153,19 +175,42 @@ impl DataDir {
         }
     }
 
-    /// Erases log, keys and certificates.
+    /// Erases log, keys, certificates and the list of managers.
     ///
     /// # Errors
     /// Says what cannot be erased.
     pub fn erase(&self) -> Result<(), IdentityError> {
-        for folder in [self.raft(), self.certificates()] {
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(io(&folder, source)),
-                Ok(()) => {}
-            }
-        }
+        let managers = self.0.join(MANAGERS_FILE);
+        removed(&managers, std::fs::remove_file(&managers))?;
+        let certificates = self.certificates();
+        removed(&certificates, std::fs::remove_dir_all(&certificates))?;
+        self.erase_consensus()
+    }
+
+    /// Erases log and keys.
+    ///
+    /// # Errors
+    /// Says what cannot be erased.
+    pub fn erase_consensus(&self) -> Result<(), IdentityError> {
+        removed(&self.raft(), std::fs::remove_dir_all(self.raft()))?;
         self.sync(&self.0)
+    }
+
+    /// Remembers which managers there are, for a worker that starts anew.
+    ///
+    /// # Errors
+    /// Says why the file cannot be written.
+    pub fn write_managers(&self, managers: &[(NodeId, String)]) -> Result<(), IdentityError> {
+        let text = serde_json::to_vec_pretty(managers).unwrap_or_default();
+        self.replace(&self.0, MANAGERS_FILE, &text)
+    }
+
+    /// Reads which managers there were.
+    ///
+    /// # Errors
+    /// Says why the file cannot be read.
+    pub fn managers(&self) -> Result<Vec<(NodeId, String)>, IdentityError> {
+        self.read(MANAGERS_FILE).map(Option::unwrap_or_default)
     }
 
     /// Forgets that the node was leaving: nothing is left of it.
@@ -224,7 +269,7 @@ impl DataDir {
         self.0.join("certificates")
     }
 
-    fn read(&self, name: &str) -> Result<Option<Identity>, IdentityError> {
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, IdentityError> {
         let path = self.0.join(name);
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -254,6 +299,14 @@ impl DataDir {
     }
 }
 
+/// What is not there needs no removing.
+fn removed(path: &Path, outcome: std::io::Result<()>) -> Result<(), IdentityError> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path, error)),
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
 fn io(path: &Path, source: std::io::Error) -> IdentityError {
     IdentityError::Io { path: path.to_owned(), source }
 }
@@ -276,9 +329,17 @@ mod tests {
             Identity::new(NodeId::from_entropy(1), ClusterId::from_entropy(2), &addresses, 7);
         data.join(&identity)?;
         assert_eq!(data.identity()?, Some(identity.clone()));
+        let worker = identity.as_worker();
+        data.join(&worker)?;
+        assert_eq!(data.identity()?, Some(worker));
+        data.join(&identity)?;
+        let managers = vec![(NodeId::from_entropy(3), "192.0.2.3:2377".to_owned())];
+        data.write_managers(&managers)?;
+        assert_eq!(data.managers()?, managers);
         data.begin_leave()?;
         assert_eq!((data.identity()?, data.leaving()?), (None, Some(identity)));
         data.erase()?;
+        assert_eq!(data.managers()?, []);
         data.end_leave()?;
         assert_eq!(data.leaving()?, None);
         Ok(())

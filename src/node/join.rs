@@ -1,5 +1,5 @@
-//! Joining a cluster: certificate first, then as a manager into the consensus group, as a learner until the log has come.
-//! What fails leaves nothing behind here.
+//! Joining a cluster: certificate first; then a worker opens a session, and a manager enters the consensus group, as a learner
+//! until the log has come. What fails leaves nothing behind here.
 
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use skep_api::backend::{BackendError, InitCluster, JoinCluster};
 use skep_core::id::NodeId;
 use skep_pki::{JoinToken, NodeRole};
 use skep_raft::Change;
-use skep_raft::keys::{self, Keys};
 use tonic::client::Grpc;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 use tracing::{info, warn};
 
 use super::enrol::{EnrolError, Enrolled, enrol};
-use super::member::{Consensus, Member};
+use super::member::Member;
+use super::worker::Worker;
 use super::{Identity, Node, Standing};
 use crate::clock;
 use crate::manager::{SwarmAddresses, host_addresses};
@@ -28,6 +28,10 @@ use skep_core::error::chain;
 /// How long the group may take to take the node in, and its log to come.
 const GROUP_LIMIT: Duration = Duration::from_secs(20);
 
+/// What Docker says of a worker that has no session in time.
+const LATE: &str = "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use \
+                    the \"docker info\" command to see the current swarm status of your node.";
+
 impl Node {
     /// Joins the cluster that the managers named belong to.
     ///
@@ -37,14 +41,14 @@ impl Node {
         JoinToken::parse(&request.join_token)
             .map_err(|error| BackendError::Internal(error.to_string()))?;
         let _changing = self.changing.lock().await;
-        if !matches!(&**self.standing.load(), Standing::Inactive) {
+        if !matches!(&*self.standing(), Standing::Inactive) {
             return Err(BackendError::AlreadyMember);
         }
         let addresses = self.join_addresses(&request)?;
         self.finish_leave().await?;
-        self.standing.store(Arc::new(Standing::Pending));
+        self.stand(Standing::Pending);
         let (standing, outcome) = match Box::pin(self.try_join(&request, &addresses)).await {
-            Ok(member) => (Standing::Active(member), Ok(())),
+            Ok(standing) => (standing, Ok(())),
             Err(failure) => {
                 if let Err(left) = self.around.data.erase() {
                     warn!(error = %chain(&left), "a failed join left files behind");
@@ -52,8 +56,20 @@ impl Node {
                 (Standing::Inactive, Err(failure))
             }
         };
-        self.standing.store(Arc::new(standing));
-        outcome
+        self.stand(standing);
+        outcome?;
+        match &*self.standing() {
+            // It goes on trying, as Docker does.
+            Standing::Worker(worker) if !worker.connected(GROUP_LIMIT).await => {
+                Err(BackendError::Unavailable(LATE.to_owned()))
+            }
+            Standing::Worker(_)
+            | Standing::Active(_)
+            | Standing::Inactive
+            | Standing::Pending
+            | Standing::Locked(..)
+            | Standing::Failed(..) => Ok(()),
+        }
     }
 
     /// Makes a cluster of one of what this manager knows.
@@ -84,13 +100,13 @@ impl Node {
         };
         match started {
             Ok(member) => {
-                self.standing.store(Arc::new(Standing::Active(member)));
+                self.stand(Standing::Active(member));
                 info!(node.id = %identity.node, "a new cluster was made of what this manager knew");
                 Ok(identity.node)
             }
             Err(failure) => {
                 let text = failure.to_string();
-                self.standing.store(Arc::new(Standing::Failed(identity, text)));
+                self.stand(Standing::Failed(identity, text));
                 Err(failure)
             }
         }
@@ -117,7 +133,7 @@ impl Node {
         &self,
         request: &JoinCluster,
         addresses: &SwarmAddresses,
-    ) -> Result<Arc<Member>, BackendError> {
+    ) -> Result<Standing, BackendError> {
         let mut refused = BackendError::Invalid("no manager to join was named".to_owned());
         for remote in &request.remote_addrs {
             match enrol(remote, &request.join_token, request.availability).await {
@@ -131,62 +147,50 @@ impl Node {
         Err(refused)
     }
 
+    /// Becomes what the node was certified to be.
     async fn enter(
         &self,
         enrolled: Enrolled,
         remote: &str,
         addresses: &SwarmAddresses,
-    ) -> Result<Arc<Member>, BackendError> {
-        match enrolled.role {
-            NodeRole::Manager => {}
-            NodeRole::Worker => {
-                return Err(BackendError::Unsupported(
-                    "joining as a worker is not supported by this version of skep; \
-                     join the Docker Engine itself, or use the manager token"
-                        .to_owned(),
-                ));
-            }
-        }
+    ) -> Result<Standing, BackendError> {
         let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
         let data = &self.around.data;
         data.erase().map_err(|error| internal(&error))?;
-        let key = match keys::load_or_create(&data.raft()).map_err(|error| internal(&error))? {
-            Keys::Unlocked(key) => key,
-            Keys::Locked(_) => {
-                return Err(BackendError::Internal("a new data key is locked".to_owned()));
-            }
-        };
         data.write_certificate(&enrolled.certificate, &enrolled.root_pem)
             .map_err(|error| internal(&error))?;
-        let raft_id = new_raft_id();
-        let identity = Identity::new(enrolled.node, enrolled.cluster, addresses, raft_id);
-        let consensus = Consensus::open(data, key, raft_id).await?;
-        let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
-        if let Err(failure) = self.enter_group(&member, remote).await {
-            member.stop().await;
-            return Err(failure);
+        let identity = Identity::new(enrolled.node, enrolled.cluster, addresses, new_raft_id());
+        match enrolled.role {
+            NodeRole::Manager => {
+                let member = self.enter_as_manager(identity.clone(), &[remote]).await?;
+                info!(node.id = %identity.node, addr = %addresses.advertise, "joined as a manager");
+                Ok(Standing::Active(member))
+            }
+            NodeRole::Worker => {
+                let identity = identity.as_worker();
+                // Which node that is, the first session tells.
+                data.write_managers(&[(NodeId::default(), remote.to_owned())])
+                    .map_err(|error| internal(&error))?;
+                let worker = Worker::start(&self.around, identity.clone())?;
+                if let Err(error) = data.join(&identity) {
+                    worker.stop().await;
+                    return Err(internal(&error));
+                }
+                info!(node.id = %identity.node, "joined as a worker");
+                Ok(Standing::Worker(Arc::new(worker)))
+            }
         }
-        info!(node.id = %identity.node, addr = %addresses.advertise, "joined as a manager");
-        Ok(member)
     }
 
     /// Has the node taken into the group and waits for its log. From the moment that the membership is on disk, the vote
     /// is asked for again until it is given, however often the daemon starts.
-    async fn enter_group(&self, member: &Member, remote: &str) -> Result<(), BackendError> {
+    pub(super) async fn enter_group(
+        &self,
+        member: &Member,
+        remotes: &[&str],
+    ) -> Result<(), BackendError> {
         let identity = &member.identity;
-        let request =
-            JoinGroupRequest { raft_id: identity.raft_id, address: identity.advertise.to_string() };
-        let trust = Trust::Mutual(member.tls.clone());
-        let asked = tokio::time::timeout(GROUP_LIMIT, ask_to_join(remote, trust, request));
-        match asked.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(status)) => {
-                let text =
-                    format!("rpc error: code = {:?} desc = {}", status.code(), status.message());
-                return Err(BackendError::Unavailable(text));
-            }
-            Err(_) => return Err(BackendError::Timeout),
-        }
+        ask_any_to_join(member, remotes).await?;
         let mut states = member.raft.watch();
         let arrived = states.wait_for(|state| {
             state.nodes().get(&identity.node).is_some_and(|node| node.manager.is_some())
@@ -204,6 +208,30 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Asks one manager after the other until one answers.
+async fn ask_any_to_join(member: &Member, remotes: &[&str]) -> Result<(), BackendError> {
+    let identity = &member.identity;
+    let request =
+        JoinGroupRequest { raft_id: identity.raft_id, address: identity.advertise.to_string() };
+    let mut refused = BackendError::Timeout;
+    for remote in remotes {
+        let trust = Trust::Mutual(member.tls.clone());
+        let asked = ask_to_join(remote, trust, request.clone());
+        match tokio::time::timeout(GROUP_LIMIT, Box::pin(asked)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(status)) => {
+                refused = BackendError::Unavailable(format!(
+                    "rpc error: code = {:?} desc = {}",
+                    status.code(),
+                    status.message()
+                ));
+            }
+            Err(_) => refused = BackendError::Timeout,
+        }
+    }
+    Err(refused)
 }
 
 async fn ask_to_join(
@@ -231,7 +259,7 @@ fn way_to(remote: &str) -> Option<IpAddr> {
 }
 
 /// Makes a consensus id that no node had before. The first manager's is 1.
-fn new_raft_id() -> u64 {
+pub(super) fn new_raft_id() -> u64 {
     let [.., a, b, c, d, e, f, g, h] = clock::entropy().to_be_bytes();
     u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(2)
 }

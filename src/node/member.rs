@@ -7,7 +7,7 @@
 //! | leader | `stop` | plans and proposes (`manager::leader`) |
 //! | roster | `stop` | notes who is a manager and who answers, removes who is none any more (`manager::roster`) |
 //! | settle | `stop` | asks for this node's vote, tells its new address (`manager::roster`) |
-//! | presence | `stop` | keeps a session with the leader, by which this node counts as one that works |
+//! | presence | `stop` | keeps a session with the leader, by which this node counts as one that works and gives its output |
 //! | assigner | `stop` | turns each state into what this node must run |
 //! | agent | `stop` | runs it (`agent`) |
 //! | data plane | `stop` | names and published ports (`dataplane`) |
@@ -32,18 +32,20 @@ use tracing::{info, warn};
 use super::identity::{DataDir, Identity};
 use super::machine::Machine;
 use super::upkeep;
+use crate::agent::link::Way;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
 use crate::clock;
 use crate::config::Config;
 use crate::dataplane::DataPlane;
-use crate::engine::Engine;
 use crate::manager::ca::{Authority, NodeService, RootService};
-use crate::manager::dispatcher::{Dispatcher, DispatcherService};
+use crate::manager::dispatcher::{AgentService, Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
 use crate::manager::group::RaftService;
 use crate::manager::log_broker::{LogBroker, LogService};
+use crate::manager::log_relay::LogRelay;
 use crate::manager::peers::Peers;
+use crate::manager::streams::Reader;
 use crate::manager::{leader, presence, roster};
 use crate::rpc::authorize::Gate;
 use crate::rpc::glue::RpcService;
@@ -54,6 +56,9 @@ use skep_raft::{DataKey, ProposeError, RaftError, RaftNode, RaftOptions};
 
 /// How long a change of the unlock key may take to reach the disk.
 const KEY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Between two tries to learn what is current; without a quorum nothing tells.
+const CATCH_UP_PERIOD: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What every member of this process shares.
 #[derive(Clone)]
@@ -76,10 +81,8 @@ pub struct Member {
     pub events: Arc<EventLog>,
     /// The credentials for calls between nodes.
     pub tls: Arc<Tls>,
-    /// The way to the output of other nodes' tasks.
-    pub logs: Arc<LogBroker>,
-    /// The local engine, for logs.
-    pub engine: Arc<dyn Engine>,
+    /// The ways to the output of tasks.
+    pub logs: Arc<Reader>,
     /// Key of what is on disk.
     key: DataKey,
     /// Index up to which the key on disk is wrapped as the state asks for.
@@ -156,16 +159,22 @@ impl Member {
         let (dispatcher, opened) =
             Dispatcher::new(raft.clone(), identity.node.clone(), stop.clone());
         tasks.spawn(dispatcher.clone().run(opened));
-        let logs = LogBroker::new(raft.clone(), stop.clone());
+        let logs = Arc::new(Reader {
+            raft: raft.clone(),
+            node: identity.node.clone(),
+            engine: machine.engine.clone(),
+            broker: LogBroker::new(raft.clone(), stop.clone()),
+            tls: tls.clone(),
+        });
         let server = rpc_server(&identity, &raft, tls.clone(), dispatcher, logs.clone());
         tasks.spawn(server.run(listen, stop.clone()));
         tasks.spawn(leader::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::settle(raft.clone(), identity.advertise.to_string(), stop.clone()));
-        tasks.spawn(presence::run(raft.clone(), tls.clone(), stop.clone()));
+        tasks.spawn(presence::run(raft.clone(), way(&logs), stop.clone()));
 
         let (sender, assignments) = watch::channel(None);
-        tasks.spawn(assign(raft.watch(), identity.node.clone(), sender, stop.clone()));
+        tasks.spawn(assign_once_current(raft.clone(), identity.node.clone(), sender, stop.clone()));
         tasks.spawn(Agent::run(AgentDeps {
             engine: machine.engine.clone(),
             node: identity.node.clone(),
@@ -187,9 +196,8 @@ impl Member {
         tasks.spawn(keeper.run(stop.clone()));
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
-        let engine = machine.engine.clone();
         let tasks = Mutex::new(tasks);
-        Ok(Self { identity, raft, events, tls, logs, engine, key, kept, stop, tasks })
+        Ok(Self { identity, raft, events, tls, logs, key, kept, stop, tasks })
     }
 
     /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
@@ -212,6 +220,14 @@ impl Member {
     /// Lends the key of what is on disk, for who opens it anew.
     pub fn key(&self) -> &DataKey {
         &self.key
+    }
+
+    /// Waits until the group is without this node.
+    pub async fn removed(&self) {
+        let mut removed = self.raft.removed();
+        if removed.wait_for(|removed| *removed).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Hands the lead over, stops its tasks, then consensus. Containers stay as they are.
@@ -307,20 +323,56 @@ fn rpc_server(
     raft: &Arc<RaftNode>,
     tls: Arc<Tls>,
     dispatcher: Arc<Dispatcher>,
-    logs: Arc<LogBroker>,
+    logs: Arc<Reader>,
 ) -> Server {
     let authority = Authority::new(raft.clone());
     let services: Vec<Arc<dyn RpcService>> = vec![
         Arc::new(RootService(authority.clone())),
         Arc::new(NodeService(authority)),
-        Arc::new(DispatcherService(dispatcher)),
-        Arc::new(LogService(logs)),
+        Arc::new(DispatcherService(dispatcher.clone())),
+        Arc::new(AgentService(dispatcher)),
+        Arc::new(LogService(logs.broker.clone())),
+        Arc::new(LogRelay(logs)),
         Arc::new(RaftService::new(raft.clone())),
     ];
     Server::new(tls, Gate::new(identity.cluster.clone(), raft.watch()), services)
 }
 
-async fn assign(
+/// What a manager's session with the leader needs: it is described by other means.
+fn way(reader: &Reader) -> Way {
+    Way {
+        node: reader.node.clone(),
+        tls: reader.tls.clone(),
+        engine: reader.engine.clone(),
+        described: watch::channel(None).1,
+        states: reader.raft.watch(),
+        told: watch::channel(None).0,
+        open: watch::channel(None).0,
+    }
+}
+
+/// Assigns nothing before this node's copy of the state holds all that was ever acknowledged: by an older one it would end
+/// what runs. A manager that starts, or has just come, learns that from the leader.
+async fn assign_once_current(
+    raft: Arc<RaftNode>,
+    node: NodeId,
+    sender: watch::Sender<Option<Arc<Assigned>>>,
+    stop: CancellationToken,
+) {
+    let current = async {
+        while !raft.read().await.is_ok_and(|state| state.nodes().contains_key(&node)) {
+            clock::sleep(CATCH_UP_PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = Box::pin(current) => {}
+        () = stop.cancelled() => return,
+    }
+    assign(raft.watch(), node, sender, stop).await;
+}
+
+/// Turns states into what a node must run, until `stop`.
+pub(super) async fn assign(
     mut states: watch::Receiver<Arc<State>>,
     node: NodeId,
     sender: watch::Sender<Option<Arc<Assigned>>>,

@@ -263,13 +263,21 @@ pub(super) fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMeta, Arc<State>)
     Ok((meta, stored.state))
 }
 
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+/// Encodes a value as a record.
+///
+/// # Errors
+/// When it cannot be encoded.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![VERSION];
     rmp_serde::encode::write_named(&mut bytes, value).map_err(CodecError::Encode)?;
     Ok(bytes)
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+/// Decodes a record.
+///
+/// # Errors
+/// Says why the bytes are no such record.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     match bytes.split_first() {
         None => Err(CodecError::Empty),
         Some((&VERSION, rest)) => rmp_serde::from_slice(rest).map_err(CodecError::Decode),

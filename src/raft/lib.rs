@@ -45,7 +45,7 @@ use tokio::sync::{broadcast, watch};
 
 use skep_core::error::chain;
 
-pub use codec::{CodecError, Record};
+pub use codec::{CodecError, Record, decode, encode};
 pub use crypt::{CryptError, DataKey};
 pub use error::{ChangeError, NoRoom, ProposeError, RaftError, SnapshotError, StoreError};
 pub use keys::{KeyEncryptionKey, KeyError, Keys, LockedKey};

@@ -27,8 +27,10 @@ enum Access {
     Public,
     /// Any node of the cluster.
     Member,
-    /// Managers alone.
+    /// Managers alone, as their certificates and the state say.
     Manager,
+    /// Whoever is certified as a manager: consensus itself knows its members, and tells those that are none any more.
+    Consensus,
 }
 
 /// Calls by path. A path that begins with an entry is meant by it; the first that fits counts.
@@ -39,7 +41,10 @@ const CALLS: &[(&str, Access)] = &[
     ("/docker.swarmkit.v1.Dispatcher/", Access::Member),
     ("/docker.swarmkit.v1.LogBroker/", Access::Member),
     ("/docker.swarmkit.v1.ResourceAllocator/", Access::Member),
-    ("/skep.v1.Raft/", Access::Manager),
+    ("/skep.v1.Agent/", Access::Member),
+    ("/skep.v1.Logs/", Access::Manager),
+    ("/skep.v1.Raft/Join", Access::Manager),
+    ("/skep.v1.Raft/", Access::Consensus),
 ];
 
 /// Decides over calls by the state of now.
@@ -66,15 +71,19 @@ impl Gate {
         if let Some(peer) = peer {
             self.check_member(peer)?;
         }
-        let allowed = match (access, peer.map(|peer| peer.role)) {
-            (Access::Public, _)
-            | (Access::Member, Some(_))
-            | (Access::Manager, Some(Role::Manager)) => true,
-            (Access::Member | Access::Manager, None) | (Access::Manager, Some(Role::Worker)) => {
-                false
-            }
+        let allowed = match (access, peer) {
+            (Access::Public, _) | (Access::Member, Some(_)) => true,
+            (Access::Member | Access::Manager | Access::Consensus, None) => false,
+            (Access::Manager, Some(peer)) => peer.role == Role::Manager && !self.is_demoted(peer),
+            (Access::Consensus, Some(peer)) => peer.role == Role::Manager,
         };
         if allowed { Ok(()) } else { Err(denied("the caller's certificate does not allow this")) }
+    }
+
+    /// A certificate outlives the role that it was given for.
+    fn is_demoted(&self, peer: &PeerIdentity) -> bool {
+        let state = self.states.borrow();
+        state.nodes().get(&peer.node).is_some_and(|node| node.role == Role::Worker)
     }
 
     fn check_member(&self, peer: &PeerIdentity) -> Result<(), Status> {
@@ -114,6 +123,8 @@ mod tests {
             ("/docker.swarmkit.v1.NodeCA/IssueNodeCertificate", [ok, ok, ok, denied]),
             ("/docker.swarmkit.v1.Dispatcher/Session", [denied, ok, ok, denied]),
             ("/docker.swarmkit.v1.CA/GetUnlockKey", [denied, denied, ok, denied]),
+            ("/skep.v1.Agent/Follow", [denied, ok, ok, denied]),
+            ("/skep.v1.Logs/Read", [denied, denied, ok, denied]),
             ("/skep.v1.Raft/Append", [denied, denied, ok, denied]),
             ("/docker.swarmkit.v1.Control/ListNodes", [Code::Unimplemented; 4]),
         ];

@@ -17,3 +17,6 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Request metadata by which skep's own agent tells its version; engines send none.
 pub const AGENT_KEY: &str = "skep-agent";
+
+/// Metadata of a refusal by which a manager that does not lead names the address of the one that does.
+pub const LEADER_KEY: &str = "skep-leader";

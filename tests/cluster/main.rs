@@ -10,6 +10,7 @@ mod rollout;
 mod service;
 mod spec;
 mod streams;
+mod workers;
 mod world;
 
 use std::path::Path;

@@ -10,12 +10,14 @@ use crate::client::Client;
 use crate::spec::web;
 use crate::world::{Daemon, Site, within};
 
-async fn manager_token(daemon: &Daemon) -> String {
-    let token = daemon.client.get("/swarm").await.ok()["JoinTokens"]["Manager"].clone();
+/// Returns the join token of a role.
+pub async fn token(daemon: &Daemon, role: &str) -> String {
+    let token = daemon.client.get("/swarm").await.ok()["JoinTokens"][role].clone();
     token.as_str().expect("it is text").to_owned()
 }
 
-async fn join(site: &Site, to: &Site, token: &str) -> Daemon {
+/// Starts a daemon and has it join.
+pub async fn join(site: &Site, to: &Site, token: &str) -> Daemon {
     let daemon = site.start().await;
     let request = json!({
         "ListenAddr": site.listen(),
@@ -28,10 +30,10 @@ async fn join(site: &Site, to: &Site, token: &str) -> Daemon {
 }
 
 /// Makes a cluster of so many managers.
-async fn managers(count: usize) -> (Vec<Site>, Vec<Daemon>) {
+pub async fn managers(count: usize) -> (Vec<Site>, Vec<Daemon>) {
     let sites: Vec<Site> = (0..count).map(|_| Site::new()).collect();
     let mut daemons = vec![sites[0].cluster().await];
-    let token = manager_token(&daemons[0]).await;
+    let token = token(&daemons[0], "Manager").await;
     for site in &sites[1..] {
         daemons.push(join(site, &sites[0], &token).await);
     }
@@ -40,7 +42,7 @@ async fn managers(count: usize) -> (Vec<Site>, Vec<Daemon>) {
 }
 
 /// Waits until every daemon knows all of them as managers that answer, one of them the leader.
-async fn settled(daemons: &[Daemon]) {
+pub async fn settled(daemons: &[Daemon]) {
     for daemon in daemons {
         daemon
             .until("all managers answer", |state, _| {
@@ -54,7 +56,7 @@ async fn settled(daemons: &[Daemon]) {
 }
 
 /// Finds who leads, as the state says.
-fn leader(daemons: &[Daemon]) -> usize {
+pub fn leader(daemons: &[Daemon]) -> usize {
     let state = daemons[0].state();
     let leads = |daemon: &Daemon| {
         let node = state.nodes().get(&daemon.node_id());
@@ -203,7 +205,7 @@ async fn a_survivor_makes_a_new_cluster_of_what_it_knows() {
     survivor.client.get("/configs/c").await.ok();
     survivor.client.post("/configs/create", &json!({ "Name": "d", "Data": "eA==" })).await.ok();
     // Others join it again.
-    let token = manager_token(&survivor).await;
+    let token = token(&survivor, "Manager").await;
     let fresh = Site::new();
     let joined = join(&fresh, &sites[2], &token).await;
     joined.client.get("/configs/d").await.ok();

@@ -13,6 +13,7 @@ use skep::config::{Address, Config, LogFormat};
 use skep::dataplane;
 use skep::engine::sim::SimEngine;
 use skep::node::{Machine, Node};
+use skep_api::backend::Membership;
 use skep_core::agent::step::Container;
 use skep_core::id::NodeId;
 use skep_core::model::service::{Runtime, UpdateState};
@@ -231,6 +232,53 @@ impl Daemon {
                     .iter()
                     .all(|task| task.status.state == TaskState::Running && image_of(task) == image)
                 && live.count() == count
+        })
+        .await;
+    }
+
+    /// Waits until a service has exactly so many wanted tasks, all of them running on whatever node.
+    pub async fn tasks_settled(&self, service: &str, count: usize) {
+        let what = format!("{count} tasks of {service} run, and no more");
+        self.until(&what, |state, _| {
+            let of_service = |task: &&Arc<Task>| task.service_annotations.name == service;
+            let wanted = |task: &&Arc<Task>| task.desired == TaskState::Running;
+            let wanted: Vec<_> = state.tasks().values().filter(of_service).filter(wanted).collect();
+            wanted.len() == count
+                && wanted.iter().all(|task| task.status.state == TaskState::Running)
+        })
+        .await;
+    }
+
+    /// Waits until the engine has no running container.
+    pub async fn containers_end(&self) {
+        let mut changes = self.engine.watch();
+        within("all containers to end", async {
+            while !self.running().is_empty() {
+                // What was missed only makes it look again.
+                let _ = changes.recv().await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the daemon serves as a manager.
+    pub async fn is_manager(&self) {
+        self.stands("a manager", |membership| matches!(membership, Membership::Manager { .. }))
+            .await;
+    }
+
+    /// Waits until the daemon serves as a worker.
+    pub async fn is_worker(&self) {
+        self.stands("a worker", |membership| matches!(membership, Membership::Worker { .. })).await;
+    }
+
+    async fn stands(&self, what: &str, holds: impl Fn(&Membership) -> bool) {
+        let node = self.node.as_ref().expect("it was started");
+        let mut changes = node.changes();
+        within(what, async {
+            while !holds(&node.membership()) {
+                changes.changed().await.expect("the daemon goes on");
+            }
         })
         .await;
     }

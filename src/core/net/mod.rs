@@ -10,9 +10,16 @@ pub mod served;
 
 use std::net::IpAddr;
 
+use crate::id::NodeId;
 use crate::model::network::Network;
 use crate::model::task::{Task, TaskState};
 use cidr::Cidr;
+
+/// Tells whether what is sent from `node` to a task's address arrives. A network is a bridge on each node that has tasks
+/// on it, and bridges of several nodes are not connected yet; what joins them changes this one function.
+pub fn reaches(node: &NodeId, task: &Task) -> bool {
+    task.node.as_ref() == Some(node)
+}
 
 /// Tells whether traffic may be sent to a task: it runs, is healthy and is not about to stop.
 ///

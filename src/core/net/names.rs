@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cidr::Cidr;
-use super::{plain, subnets, takes_traffic};
+use super::{plain, reaches, subnets, takes_traffic};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
 use crate::model::task::Task;
@@ -83,7 +83,7 @@ impl NameTable {
         for network in state.networks().values() {
             table.add_network(network, node);
         }
-        for task in state.tasks().values() {
+        for task in state.tasks().values().filter(|task| reaches(node, task)) {
             table.add_asker(state, task);
             table.add_task(state, task);
         }

@@ -1,9 +1,10 @@
-//! Which ports this cluster publishes on every node, and the tasks behind them. Opens no socket.
+//! Which ports this cluster publishes on every node, and the tasks behind them that the node reaches. Opens no socket.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{plain, takes_traffic};
+use super::{plain, reaches, takes_traffic};
+use crate::id::NodeId;
 use crate::model::service::{PortConfig, PortProtocol, PublishMode, Service};
 use crate::model::task::Task;
 use crate::state::State;
@@ -19,8 +20,9 @@ pub struct Publication {
     pub backends: Vec<SocketAddr>,
 }
 
-/// Lists the ports that services publish through the ingress, by protocol and number. Ports of mode host are the engine's.
-pub fn published(state: &State) -> Vec<Publication> {
+/// Lists the ports that services publish through the ingress, by protocol and number, with the tasks that `node` reaches.
+/// Ports of mode host are the engine's.
+pub fn published(state: &State, node: &NodeId) -> Vec<Publication> {
     let mut ports: BTreeMap<(PortProtocol, u16), Publication> = BTreeMap::new();
     for service in state.services().values() {
         for port in ingress_ports(service) {
@@ -29,7 +31,7 @@ pub fn published(state: &State) -> Vec<Publication> {
             ports.entry(key).or_insert_with(|| Publication {
                 protocol: port.protocol,
                 port: port.published,
-                backends: backends(state, service, port),
+                backends: backends(state, node, service, port),
             });
         }
     }
@@ -44,10 +46,10 @@ fn is_ingress(port: &PortConfig) -> bool {
     port.mode == PublishMode::Ingress && port.published != 0
 }
 
-fn backends(state: &State, service: &Service, port: &PortConfig) -> Vec<SocketAddr> {
+fn backends(state: &State, node: &NodeId, service: &Service, port: &PortConfig) -> Vec<SocketAddr> {
     let mut list: Vec<SocketAddr> = state
         .service_tasks(&service.id)
-        .filter(|task| takes_traffic(task))
+        .filter(|task| takes_traffic(task) && reaches(node, task))
         .filter_map(|task| Some(SocketAddr::new(ingress_address(task)?, target(task, port)?)))
         .collect();
     list.sort_unstable();
@@ -101,7 +103,7 @@ mod tests {
             let backends: Vec<String> = found.backends.iter().map(ToString::to_string).collect();
             format!("{}/{:?} {}", found.port, found.protocol, backends.join(" "))
         };
-        published(&world.state()).into_iter().map(line).collect()
+        published(&world.state(), &World::node(1)).into_iter().map(line).collect()
     }
 
     fn web() -> World {
@@ -141,6 +143,14 @@ mod tests {
             let found = shown(&world)[0].contains("10.0.0.3:80");
             assert_eq!(found, takes_part, "{seen:?} {desired:?}");
         }
+    }
+
+    #[test]
+    fn each_node_leads_to_its_own_tasks() {
+        let mut world = web();
+        world.task("web", &[("ingress", "10.0.0.3")]).node = Some(World::node(2));
+        let lead = |node: u64| published(&world.state(), &World::node(node))[0].backends.len();
+        assert_eq!([lead(1), lead(2), lead(3)], [2, 1, 0]);
     }
 
     #[test]

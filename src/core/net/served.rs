@@ -89,7 +89,7 @@ mod tests {
             if !may_differ(&last, &next) {
                 let node = World::node(1);
                 prop_assert_eq!(NameTable::new(&last, &node), NameTable::new(&next, &node));
-                prop_assert_eq!(published(&last), published(&next));
+                prop_assert_eq!(published(&last, &node), published(&next, &node));
             }
         }
     }

@@ -104,6 +104,9 @@ pub enum Rejected {
     /// The last manager cannot be demoted.
     #[error("attempting to demote the last manager of the swarm")]
     LastManager,
+    /// The other managers would be too few.
+    #[error("can't remove member from the raft: this would result in a loss of quorum")]
+    QuorumLost,
     /// Managers run skep.
     #[error("node {id} runs a Docker Engine without skep and can be a worker only")]
     EngineStaysWorker {

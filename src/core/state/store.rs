@@ -56,11 +56,11 @@ impl State {
         self.nodes.insert(node.id.clone(), node);
     }
 
-    pub(super) fn drop_node(&mut self, id: &NodeId) {
+    pub(crate) fn drop_node(&mut self, id: &NodeId) {
         self.nodes.remove(id);
     }
 
-    pub(super) fn put_service(&mut self, service: Arc<Service>) {
+    pub(crate) fn put_service(&mut self, service: Arc<Service>) {
         self.drop_service(&service.id);
         self.names
             .insert(folded(Kind::Service, &service.spec.annotations.name), service.id.to_string());
@@ -68,7 +68,7 @@ impl State {
         self.services.insert(service.id.clone(), service);
     }
 
-    pub(super) fn drop_service(&mut self, id: &ServiceId) {
+    pub(crate) fn drop_service(&mut self, id: &ServiceId) {
         let Some(old) = self.services.remove(id) else { return };
         self.names.remove(&folded(Kind::Service, &old.spec.annotations.name));
         for held in endpoint_addresses(old.endpoint.as_ref()) {
@@ -76,7 +76,7 @@ impl State {
         }
     }
 
-    pub(super) fn put_task(&mut self, task: Arc<Task>) {
+    pub(crate) fn put_task(&mut self, task: Arc<Task>) {
         self.drop_task(&task.id);
         if let Some(service) = &task.service {
             self.tasks_by_service.insert((service.clone(), task.id.clone()));
@@ -88,7 +88,7 @@ impl State {
         self.tasks.insert(task.id.clone(), task);
     }
 
-    pub(super) fn drop_task(&mut self, id: &TaskId) {
+    pub(crate) fn drop_task(&mut self, id: &TaskId) {
         let Some(old) = self.tasks.remove(id) else { return };
         if let Some(service) = &old.service {
             self.tasks_by_service.remove(&(service.clone(), id.clone()));
@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    pub(super) fn put_network(&mut self, network: Arc<Network>) {
+    pub(crate) fn put_network(&mut self, network: Arc<Network>) {
         self.drop_network(&network.id);
         self.names
             .insert(folded(Kind::Network, &network.spec.annotations.name), network.id.to_string());
@@ -109,7 +109,7 @@ impl State {
         self.networks.insert(network.id.clone(), network);
     }
 
-    pub(super) fn drop_network(&mut self, id: &NetworkId) {
+    pub(crate) fn drop_network(&mut self, id: &NetworkId) {
         let Some(old) = self.networks.remove(id) else { return };
         self.names.remove(&folded(Kind::Network, &old.spec.annotations.name));
         for held in gateway_addresses(&old) {
@@ -117,25 +117,25 @@ impl State {
         }
     }
 
-    pub(super) fn put_secret(&mut self, secret: Arc<Secret>) {
+    pub(crate) fn put_secret(&mut self, secret: Arc<Secret>) {
         self.names
             .insert(folded(Kind::Secret, &secret.spec.annotations.name), secret.id.to_string());
         self.secrets.insert(secret.id.clone(), secret);
     }
 
-    pub(super) fn drop_secret(&mut self, id: &SecretId) {
+    pub(crate) fn drop_secret(&mut self, id: &SecretId) {
         if let Some(old) = self.secrets.remove(id) {
             self.names.remove(&folded(Kind::Secret, &old.spec.annotations.name));
         }
     }
 
-    pub(super) fn put_config(&mut self, config: Arc<Config>) {
+    pub(crate) fn put_config(&mut self, config: Arc<Config>) {
         self.names
             .insert(folded(Kind::Config, &config.spec.annotations.name), config.id.to_string());
         self.configs.insert(config.id.clone(), config);
     }
 
-    pub(super) fn drop_config(&mut self, id: &ConfigId) {
+    pub(crate) fn drop_config(&mut self, id: &ConfigId) {
         if let Some(old) = self.configs.remove(id) {
             self.names.remove(&folded(Kind::Config, &old.spec.annotations.name));
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use skep::node::{DataDir, Identity, IdentityError};
 use skep_core::error::chain;
+use skep_core::model::node::Role;
 use skep_raft::keys::{self, KeyError, Keys};
 
 use super::process;
@@ -42,7 +43,10 @@ pub fn look(
     };
     let Some(member) = member else { return (data, None) };
     data.identity = Some((member.node.to_string(), member.cluster.to_string()));
-    state(&mut data);
+    // A worker has no log.
+    if member.role == Role::Manager {
+        state(&mut data);
+    }
     (data, Some(certificate(path)))
 }
 

@@ -1,11 +1,12 @@
 //! The service `Dispatcher`: sessions of nodes, their heartbeats, what they must run and what came of it. Only the
 //! leader serves it; whether a node is there is decided by [`skep_core::sessions`].
 //!
-//! A follower refuses and names the leader, see [`Dispatcher::lead`]: the one place to forward calls from instead.
+//! A follower refuses and names the leader, see [`Dispatcher::lead`]: nodes go there.
 
 mod assignments;
 mod judge;
 mod session;
+mod view;
 
 use std::sync::Arc;
 
@@ -27,11 +28,13 @@ use tracing::info;
 
 use crate::clock;
 use crate::node::propose_rpc;
-use crate::rpc::AGENT_KEY;
 use crate::rpc::convert;
 use crate::rpc::glue::{Messages, RpcService, server_streaming, unary, unimplemented};
 use crate::rpc::proto;
 use crate::rpc::server::{member_of, peer_of};
+use crate::rpc::{AGENT_KEY, LEADER_KEY};
+
+pub use view::AgentService;
 
 /// Connections of sessions waiting to be watched.
 const OPENED_MAX: usize = 1024;
@@ -76,12 +79,22 @@ impl Dispatcher {
     /// Does something with the sessions if this node leads. A follower names the leader instead.
     fn lead<T>(&self, act: impl FnOnce(&mut Sessions, Timestamp) -> T) -> Result<T, Status> {
         if !self.raft.is_leader() {
-            return Err(Status::unavailable("this manager does not lead; try another one"));
+            return Err(self.not_leading());
         }
         let now = clock::uptime();
         let mut held = self.sessions.lock();
         let sessions = held.get_or_insert_with(|| self.take_over(now));
         Ok(act(sessions, now))
+    }
+
+    fn not_leading(&self) -> Status {
+        let mut status = Status::unavailable("this manager does not lead; try another one");
+        let leader = self.raft.leadership().borrow().leader;
+        let address = leader.and_then(|id| self.raft.members().addresses.get(&id).cloned());
+        if let Some(address) = address.and_then(|address| address.parse().ok()) {
+            status.metadata_mut().insert(LEADER_KEY, address);
+        }
+        status
     }
 
     fn take_over(&self, now: Timestamp) -> Sessions {

@@ -2,6 +2,7 @@
 
 use skep_core::model::Labels;
 use skep_core::model::node::{Availability, GenericResource, NodeDescription, Role};
+use skep_core::net::cidr::Cidr;
 
 use super::super::proto::{self, generic_resource::Resource};
 use super::WireError;
@@ -19,6 +20,7 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
     let resources = from.resources.clone().unwrap_or_default();
     let engine = from.engine.clone().unwrap_or_default();
     let tls = from.tls_info.clone().unwrap_or_default();
+    let skep = from.skep.clone().unwrap_or_default();
     if engine.plugins.len() > LIST_MAX || resources.generic.len() > LIST_MAX {
         return Err(WireError::TooLarge("the node's description"));
     }
@@ -30,8 +32,10 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
     if tls.trust_root.len() > ROOTS_BYTES_MAX {
         return Err(WireError::TooLarge("the trusted root"));
     }
+    let told = from.skep.is_some().then_some((skep.api_major, skep.api_minor));
     Ok(NodeDescription {
-        engine_api: api_of(&engine.engine_version),
+        engine_api: told.or_else(|| api_of(&engine.engine_version)),
+        host_subnets: subnets(skep.host_subnets)?,
         hostname: text(from.hostname.clone(), "the host name")?,
         architecture: text(platform.architecture, "the platform")?,
         os: text(platform.os, "the platform")?,
@@ -44,9 +48,52 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
         trust_root_pem: String::from_utf8_lossy(&tls.trust_root).into_owned(),
         issuer_subject: bytes(tls.cert_issuer_subject)?,
         issuer_public_key: bytes(tls.cert_issuer_public_key)?,
-        // The rest is what the protocol has no field for.
-        ..NodeDescription::default()
     })
+}
+
+/// Builds what this node tells of itself.
+pub fn wire_description(from: &NodeDescription) -> proto::NodeDescription {
+    let plugin = |(kind, name): &(String, String)| proto::PluginDescription {
+        r#type: kind.clone(),
+        name: name.clone(),
+    };
+    let skep = from.engine_api.map(|(api_major, api_minor)| proto::SkepDescription {
+        api_major,
+        api_minor,
+        host_subnets: from.host_subnets.clone(),
+    });
+    proto::NodeDescription {
+        hostname: from.hostname.clone(),
+        platform: Some(proto::Platform {
+            architecture: from.architecture.clone(),
+            os: from.os.clone(),
+        }),
+        resources: Some(proto::Resources {
+            nano_cpus: from.nano_cpus,
+            memory_bytes: from.memory_bytes,
+            generic: from.generic_resources.iter().map(wire_generic).collect(),
+        }),
+        engine: Some(proto::EngineDescription {
+            engine_version: from.engine_version.clone(),
+            labels: from.engine_labels.clone(),
+            plugins: from.plugins.iter().map(plugin).collect(),
+        }),
+        tls_info: Some(proto::NodeTlsInfo {
+            trust_root: from.trust_root_pem.clone().into_bytes(),
+            cert_issuer_subject: from.issuer_subject.clone(),
+            cert_issuer_public_key: from.issuer_public_key.clone(),
+        }),
+        fips: false,
+        skep,
+    }
+}
+
+/// A subnet that cannot be read is no subnet to keep clear of.
+fn subnets(from: Vec<String>) -> Result<Vec<String>, WireError> {
+    if from.len() > LIST_MAX {
+        return Err(WireError::TooLarge("the host's subnets"));
+    }
+    Ok(from.into_iter().filter(|subnet| subnet.parse::<Cidr>().is_ok()).collect())
 }
 
 /// Returns the API of an engine's release: nodes tell their engine's version alone. What the protocol can say to an engine
@@ -118,5 +165,46 @@ fn generic(from: proto::GenericResource) -> Option<GenericResource> {
             Some(GenericResource::Discrete { kind: it.kind, value: it.value })
         }
         Resource::Named(_) | Resource::Discrete(_) => None,
+    }
+}
+
+fn wire_generic(from: &GenericResource) -> proto::GenericResource {
+    let resource = match from.clone() {
+        GenericResource::Named { kind, value } => {
+            Resource::Named(proto::NamedGenericResource { kind, value })
+        }
+        GenericResource::Discrete { kind, value } => {
+            Resource::Discrete(proto::DiscreteGenericResource { kind, value })
+        }
+    };
+    proto::GenericResource { resource: Some(resource) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_skep_tells_of_itself_arrives_whole() {
+        let told = NodeDescription {
+            hostname: "h1".to_owned(),
+            architecture: "x86_64".to_owned(),
+            os: "linux".to_owned(),
+            nano_cpus: 2_000_000_000,
+            memory_bytes: 1 << 30,
+            generic_resources: vec![
+                GenericResource::Discrete { kind: "gpu".to_owned(), value: 3 },
+                GenericResource::Named { kind: "ssd".to_owned(), value: "a".to_owned() },
+            ],
+            engine_version: "28.5.2".to_owned(),
+            engine_api: Some((1, 47)),
+            host_subnets: vec!["10.1.0.0/16".to_owned()],
+            engine_labels: [("rack".to_owned(), "r1".to_owned())].into(),
+            plugins: vec![("Network".to_owned(), "bridge".to_owned())],
+            trust_root_pem: "pem".to_owned(),
+            issuer_subject: vec![1, 2],
+            issuer_public_key: vec![3],
+        };
+        assert_eq!(description(&wire_description(&told)), Ok(told));
     }
 }

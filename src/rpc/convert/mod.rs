@@ -22,11 +22,11 @@ use thiserror::Error;
 
 use super::proto;
 
-pub use description::{availability_of, description, role_of};
-pub use logs::{log_line, subscription, unsubscription};
+pub use description::{availability_of, description, role_of, wire_description};
+pub use logs::{log_line, log_options, subscription, unsubscription, wire_line};
 pub use payload::assignments;
 pub use session::session_message;
-pub use status::statuses;
+pub use status::{statuses, wire_statuses};
 
 /// Why a message from a node is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

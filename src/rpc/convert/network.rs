@@ -122,7 +122,7 @@ fn endpoint_spec(from: &EndpointSpec) -> proto::EndpointSpec {
     proto::EndpointSpec { mode: mode.into(), ports: from.ports.iter().map(port).collect() }
 }
 
-fn port(from: &PortConfig) -> proto::PortConfig {
+pub(super) fn port(from: &PortConfig) -> proto::PortConfig {
     let protocol = match from.protocol {
         PortProtocol::Tcp => proto::PortProtocol::Tcp,
         PortProtocol::Udp => proto::PortProtocol::Udp,

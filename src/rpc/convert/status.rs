@@ -6,8 +6,8 @@ use skep_core::model::task::{ContainerStatus, TaskState, TaskStatus};
 use skep_core::time::Timestamp;
 
 use super::super::proto::{self, task_status::RuntimeStatus};
-use super::network::port_of;
-use super::time_of;
+use super::network::{port, port_of};
+use super::{task, time_of};
 
 const TEXT_BYTES_MAX: usize = 4096;
 const CONTAINER_ID_BYTES_MAX: usize = 128;
@@ -20,6 +20,18 @@ pub fn statuses(from: Vec<proto::TaskStatusUpdate>, now: Timestamp) -> Vec<(Task
         Some((id, status(update.status?, now)?))
     };
     from.into_iter().filter_map(read).collect()
+}
+
+/// Builds a report.
+pub fn wire_statuses(from: &[(TaskId, TaskStatus)]) -> Vec<proto::TaskStatusUpdate> {
+    let update = |(id, status): &(TaskId, TaskStatus)| proto::TaskStatusUpdate {
+        task_id: id.to_string(),
+        status: Some(proto::TaskStatus {
+            port_status: Some(proto::PortStatus { ports: status.ports.iter().map(port).collect() }),
+            ..task::status(status)
+        }),
+    };
+    from.iter().map(update).collect()
 }
 
 fn status(from: proto::TaskStatus, now: Timestamp) -> Option<TaskStatus> {
@@ -84,4 +96,30 @@ fn state_of(from: i32) -> Option<TaskState> {
         proto::TaskState::Remove => TaskState::Remove,
         proto::TaskState::Orphaned => TaskState::Orphaned,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_core::model::service::PublishMode;
+
+    use super::*;
+
+    #[test]
+    fn reports_arrive_as_they_were_sent() {
+        let port = PortConfig { target: 80, published: 32768, ..PortConfig::default() };
+        let port = PortConfig { mode: PublishMode::Host, ..port };
+        for (state, exit_code) in [(TaskState::Running, 0), (TaskState::Failed, 137)] {
+            let container = ContainerStatus { id: "c0ffee".to_owned(), pid: 12, exit_code };
+            let status = TaskStatus {
+                at: Timestamp(9),
+                state,
+                message: "started".to_owned(),
+                error: "why".to_owned(),
+                container: Some(container),
+                ports: vec![port.clone()],
+            };
+            let told = vec![(TaskId::from_entropy(1), status)];
+            assert_eq!(statuses(wire_statuses(&told), Timestamp(10)), told);
+        }
+    }
 }

@@ -115,7 +115,7 @@ fn restart(from: &RestartPolicy) -> proto::RestartPolicy {
     }
 }
 
-fn status(from: &TaskStatus) -> proto::TaskStatus {
+pub(super) fn status(from: &TaskStatus) -> proto::TaskStatus {
     let container = from.container.as_ref().map(|container| proto::ContainerStatus {
         container_id: container.id.clone(),
         pid: i32::try_from(container.pid).unwrap_or(0),

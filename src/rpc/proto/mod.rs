@@ -1,6 +1,7 @@
-//! Messages of package `docker.swarmkit.v1`, as far as a worker needs them. Field numbers are facts of the protocol; what
+//! Messages of package `docker.swarmkit.v1`, as far as a worker needs them, and of `skep.v1`. Field numbers are facts of the protocol; what
 //! is left out (cluster volumes, the control API) may be added under its own numbers. No meaning lives here.
 
+mod agent;
 mod certificate;
 mod common;
 mod container;
@@ -11,6 +12,7 @@ mod node;
 mod raft;
 mod task;
 
+pub use agent::*;
 pub use certificate::*;
 pub use common::*;
 pub use container::*;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Annotations, Certificate, Meta, NetworkAttachment, NodeRole, Platform, Resources};
+use super::{
+    Annotations, Certificate, Meta, NetworkAttachment, NodeRole, Platform, Resources,
+    SkepDescription,
+};
 
 /// Whether a node takes tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
@@ -74,6 +77,9 @@ pub struct NodeDescription {
     pub tls_info: Option<NodeTlsInfo>,
     #[prost(bool, tag = "6")]
     pub fips: bool,
+    /// Not SwarmKit's: others skip a field of so high a number.
+    #[prost(message, optional, tag = "1000")]
+    pub skep: Option<SkepDescription>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

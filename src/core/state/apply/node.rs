@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Write, check_version, not_found};
 use crate::id::NodeId;
+use crate::managers::survives_demotion;
 use crate::model::Kind;
 use crate::model::node::{
     Availability, Node, NodeAgent, NodeCertificate, NodeDescription, NodeSpec, NodeState,
@@ -48,6 +49,9 @@ impl State {
             };
             if !self.nodes.values().any(|node| stays(node)) {
                 return Err(Rejected::LastManager);
+            }
+            if !survives_demotion(self, id) {
+                return Err(Rejected::QuorumLost);
             }
         }
         if old.agent == Some(NodeAgent::Engine) && spec.role == Role::Manager {

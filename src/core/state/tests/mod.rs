@@ -6,3 +6,4 @@ mod fixture;
 mod nodes;
 mod properties;
 mod query;
+mod view;

@@ -21,9 +21,9 @@ use crate::state::audit::audit_applied;
 use crate::time::Timestamp;
 
 /// What a command is made of besides its kind; small, so that commands meet the same objects.
-type Dice = (u64, u64, u64, u8);
+pub(super) type Dice = (u64, u64, u64, u8);
 
-fn dice() -> impl Strategy<Value = Dice> {
+pub(super) fn dice() -> impl Strategy<Value = Dice> {
     (0..3_u64, 0..6_u64, 0..3_u64, any::<u8>())
 }
 
@@ -200,7 +200,7 @@ fn payload_command((number, other, third, bits): Dice, version: u64) -> Command 
 }
 
 /// Makes a command that fits the state more or less.
-fn command(state: &State, kind: u8, dice: Dice) -> Command {
+pub(super) fn command(state: &State, kind: u8, dice: Dice) -> Command {
     let (number, other, third, bits) = dice;
     let id = service_id(number);
     let version = |found: Option<u64>| found.unwrap_or(1) + u64::from(bits & 64 != 0);
@@ -251,7 +251,7 @@ fn command(state: &State, kind: u8, dice: Dice) -> Command {
     }
 }
 
-fn world() -> State {
+pub(super) fn world() -> State {
     let mut world = World::new();
     world.add_node(1, Role::Worker);
     world.add_node(2, Role::Manager);

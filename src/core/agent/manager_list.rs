@@ -1,0 +1,154 @@
+//! Which manager a worker turns to, and when: the one it was sent to, else each it knows in turn, with a growing wait between
+//! rounds. Calls none.
+
+use std::time::Duration;
+
+use crate::id::NodeId;
+
+/// Waits before a round of tries, doubling from the first to the second.
+const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Managers remembered; a cluster with more is none of ours.
+const MANAGERS_MAX: usize = 64;
+
+/// A try: where, and how long to wait before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// `host:port`.
+    pub address: String,
+    /// Wait before it.
+    pub wait: Duration,
+}
+
+/// The managers a worker knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ManagerList {
+    known: Vec<(NodeId, String)>,
+    /// The next to try.
+    next: usize,
+    /// Where a manager said that the leader is.
+    leader: Option<String>,
+    /// Tries since the last session.
+    tries: usize,
+}
+
+impl ManagerList {
+    /// Begins with what is remembered.
+    pub fn new(known: Vec<(NodeId, String)>) -> Self {
+        Self { known, ..Self::default() }
+    }
+
+    /// Returns the managers known.
+    pub fn known(&self) -> &[(NodeId, String)] {
+        &self.known
+    }
+
+    /// Takes the list that a manager told; tells whether it is another one. An empty list is no news.
+    pub fn learn(&mut self, mut told: Vec<(NodeId, String)>) -> bool {
+        told.truncate(MANAGERS_MAX);
+        if told.is_empty() || told == self.known {
+            return false;
+        }
+        self.known = told;
+        true
+    }
+
+    /// Chooses where to try next. `roll` spreads the waits of many workers.
+    pub fn attempt(&mut self, roll: u32) -> Option<Attempt> {
+        let wait = self.wait(roll);
+        self.tries += 1;
+        if let Some(address) = self.leader.take() {
+            return Some(Attempt { address, wait });
+        }
+        let (_, address) = self.known.get(self.next % self.known.len().max(1))?;
+        self.next = (self.next + 1) % self.known.len();
+        Some(Attempt { address: address.clone(), wait })
+    }
+
+    /// A round has a try more than managers, for the way that one of them pointed out.
+    fn wait(&self, roll: u32) -> Duration {
+        let round = self.tries / (self.known.len() + 1);
+        if round == 0 || !self.tries.is_multiple_of(self.known.len() + 1) {
+            return Duration::ZERO;
+        }
+        let doublings = u32::try_from(round - 1).unwrap_or(u32::MAX).min(16);
+        let longest = WAIT.0.saturating_mul(1 << doublings).min(WAIT.1);
+        longest / 2 + longest / 2 * (roll % 1024) / 1024
+    }
+
+    /// Notes that a session was opened at an address, to come back to it first.
+    pub fn opened(&mut self, address: &str) {
+        self.tries = 0;
+        if let Some(place) = self.known.iter().position(|(_, known)| known == address) {
+            self.next = place;
+        }
+    }
+
+    /// Notes where a manager said that the leader is.
+    pub fn led_by(&mut self, address: &str) {
+        self.leader = Some(address.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(names: &[&str]) -> ManagerList {
+        ManagerList::new(known(names))
+    }
+
+    fn known(names: &[&str]) -> Vec<(NodeId, String)> {
+        let entry =
+            |(number, name): (u128, &&str)| (NodeId::from_entropy(number), (*name).to_owned());
+        (0..).zip(names).map(entry).collect()
+    }
+
+    fn tries(list: &mut ManagerList, count: usize) -> Vec<String> {
+        (0..count).filter_map(|_| list.attempt(0)).map(|it| it.address).collect()
+    }
+
+    #[test]
+    fn each_manager_has_its_turn_and_the_last_one_the_first() {
+        let mut list = list(&["a", "b", "c"]);
+        assert_eq!(tries(&mut list, 4), ["a", "b", "c", "a"]);
+        list.opened("c");
+        assert_eq!(tries(&mut list, 2), ["c", "a"]);
+    }
+
+    #[test]
+    fn the_way_to_the_leader_is_tried_once() {
+        let mut list = list(&["a", "b"]);
+        assert_eq!(tries(&mut list, 1), ["a"]);
+        list.led_by("x");
+        assert_eq!(tries(&mut list, 3), ["x", "b", "a"]);
+    }
+
+    #[test]
+    fn rounds_wait_longer_and_longer_until_a_session_opens() {
+        let mut list = list(&["a"]);
+        let waits = |list: &mut ManagerList, count: usize| -> Vec<u128> {
+            let tries = (0..count).filter_map(|_| list.attempt(0));
+            tries.map(|it| it.wait.as_millis()).collect()
+        };
+        assert_eq!(waits(&mut list, 8), [0, 0, 50, 0, 100, 0, 200, 0]);
+        assert_eq!(waits(&mut list, 20).iter().max(), Some(&1000));
+        list.opened("a");
+        assert_eq!(waits(&mut list, 1), [0]);
+        let longest = (0..1024).map(|roll| {
+            let mut tired = list.clone();
+            tired.tries = 1 << 40;
+            tired.attempt(roll).map_or(Duration::ZERO, |it| it.wait)
+        });
+        assert!(longest.max().is_some_and(|wait| wait <= WAIT.1));
+    }
+
+    #[test]
+    fn a_new_list_replaces_the_old_one() {
+        let mut list = list(&["a", "b"]);
+        assert!(!list.learn(known(&["a", "b"])) && !list.learn(Vec::new()));
+        assert!(list.learn(known(&["c"])));
+        assert_eq!(tries(&mut list, 2), ["c", "c"]);
+        assert_eq!(ManagerList::default().attempt(1), None);
+    }
+}

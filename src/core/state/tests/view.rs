@@ -1,0 +1,134 @@
+//! What nodes are shown of arbitrary states: enough to do the same as with all of it, sent in parts, and no more.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::fixture::*;
+use super::properties::{command, dice, world};
+use crate::assign::assigned;
+use crate::command::{Command, Proposal};
+use crate::id::NodeId;
+use crate::model::Sensitive;
+use crate::model::node::Role;
+use crate::model::secret::SecretSpec;
+use crate::model::task::TaskState;
+use crate::net::names::{NameTable, Question};
+use crate::net::{bridges, ports};
+use crate::state::State;
+use crate::time::Timestamp;
+use crate::view::{Incoming, Part, View, may_differ};
+
+/// Sends parts as they go over the wire.
+fn send(incoming: &mut Incoming, parts: &[Part], index: u64) -> Arc<State> {
+    for part in parts {
+        let bytes = rmp_serde::to_vec_named(part).expect("a part can be written");
+        incoming.take(rmp_serde::from_slice(&bytes).expect("it can be read"));
+    }
+    incoming.shown(index)
+}
+
+/// Checks that a node does the same with what it is shown as with everything.
+fn check(whole: &State, shown: &State, node: &NodeId) -> Result<(), TestCaseError> {
+    let (all, seen) = (assigned(whole, node), assigned(shown, node));
+    prop_assert_eq!(&all.tasks, &seen.tasks);
+    prop_assert_eq!(&all.secrets, &seen.secrets);
+    prop_assert_eq!(&all.configs, &seen.configs);
+    prop_assert!(all.networks.keys().eq(seen.networks.keys()));
+    prop_assert_eq!(bridges::gateways(whole, node), bridges::gateways(shown, node));
+    prop_assert_eq!(ports::published(whole, node), ports::published(shown, node));
+    let (names, few) = (NameTable::new(whole, node), NameTable::new(shown, node));
+    let askers = all.tasks.values().flat_map(|task| &task.networks);
+    for (source, _) in askers.flat_map(|joined| &joined.addresses) {
+        for service in whole.services().values() {
+            let question = Question::V4(&service.spec.annotations.name);
+            prop_assert_eq!(names.ask(*source, question), few.ask(*source, question));
+        }
+    }
+    // Nothing that others need alone.
+    prop_assert!(shown.cluster().is_none());
+    prop_assert!(shown.nodes().keys().all(|id| id == node));
+    prop_assert!(shown.secrets().len() == seen.secrets.len());
+    prop_assert!(shown.configs().len() == seen.configs.len());
+    prop_assert!(shown.tasks().values().all(|task| task.node.as_ref() == Some(node)));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_node_does_the_same_with_what_it_is_shown(rolls in vec((any::<u8>(), dice()), 1..60)) {
+        let mut state = world();
+        let nodes = [node_id(0), node_id(1)];
+        let mut views = nodes.clone().map(|node| (View::new(node), Incoming::default()));
+        for (number, (kind, dice)) in rolls.into_iter().enumerate() {
+            let (before, is_first) = (state.clone(), number == 0);
+            let command = command(&state, kind, dice);
+            let proposal = Proposal { at: Timestamp::from_secs(1), command };
+            let _outcome = state.apply(state.index() + 1, &proposal);
+            for (node, (view, incoming)) in nodes.iter().zip(&mut views) {
+                let parts = view.follow(&state);
+                prop_assert!(parts.is_empty() || is_first || may_differ(&before, &state));
+                let shown = send(incoming, &parts, state.index());
+                prop_assert_eq!(&*shown, view.shown());
+                check(&state, &shown, node)?;
+            }
+        }
+        for (node, (view, _)) in nodes.iter().zip(&views) {
+            // One who comes late is shown the same.
+            let mut late = View::new(node.clone());
+            late.follow(&state);
+            prop_assert_eq!(late.shown(), view.shown());
+        }
+    }
+}
+
+#[test]
+fn what_a_node_reported_itself_comes_back_in_short() {
+    let mut world = World::new();
+    world.add_node(1, Role::Worker);
+    world.must(Command::CreateSecret {
+        id: secret_id(3),
+        spec: Box::new(SecretSpec {
+            annotations: named("x3"),
+            data: Sensitive(b"hush".to_vec()),
+            ..SecretSpec::default()
+        }),
+    });
+    world.create_service(1, mounting("web", secret_id(3), "x3")).expect("it is made");
+    world.create_task(1, 1);
+    world.place(1, TaskState::Assigned);
+    let (mut view, mut other) = (View::new(node_id(0)), View::new(node_id(1)));
+    let kinds = |parts: &[Part]| -> Vec<&'static str> {
+        let name = |part: &Part| match part {
+            Part::Node(_) => "node",
+            Part::Service(_) => "service",
+            Part::Task(_) => "task",
+            Part::Status(..) => "status",
+            Part::Network(_) => "network",
+            Part::Secret(_) => "secret",
+            Part::Config(_) => "config",
+            Part::NoNode(_)
+            | Part::NoService(_)
+            | Part::NoTask(_)
+            | Part::NoNetwork(_)
+            | Part::NoSecret(_)
+            | Part::NoConfig(_) => "gone",
+        };
+        parts.iter().map(name).collect()
+    };
+    assert_eq!(kinds(&view.follow(&world.state)), ["node", "task", "secret"]);
+    assert_eq!(kinds(&other.follow(&world.state)), ["node"]);
+    world.place(1, TaskState::Running);
+    assert_eq!(kinds(&view.follow(&world.state)), ["status"]);
+    assert_eq!(kinds(&other.follow(&world.state)), Vec::<&str>::new());
+    world.place(1, TaskState::Failed);
+    // A task that ended needs its secret no more.
+    assert_eq!(kinds(&view.follow(&world.state)), ["gone", "status"]);
+}

@@ -1,0 +1,282 @@
+//! What one node is shown of the cluster: a small state of its own, made of what its tasks need and what may reach them, and
+//! the parts that change it. The cluster's own object, with its keys, is never in it. Sends nothing.
+
+mod part;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+pub use part::Part;
+
+use crate::assign::{Assigned, assigned};
+use crate::id::{NetworkId, NodeId};
+use crate::model::network::Network;
+use crate::model::node::{Node, NodeCertificate};
+use crate::model::service::{PublishMode, Service, ServiceSpec, TaskSpec};
+use crate::model::task::Task;
+use crate::model::{Annotations, Meta};
+use crate::state::State;
+
+/// What a node was shown, and the state it was made from.
+#[derive(Debug, Clone)]
+pub struct View {
+    node: NodeId,
+    source: State,
+    shown: State,
+}
+
+impl View {
+    /// Begins with nothing.
+    pub fn new(node: NodeId) -> Self {
+        Self { node, source: State::default(), shown: State::default() }
+    }
+
+    /// Returns what the node is shown.
+    pub fn shown(&self) -> &State {
+        &self.shown
+    }
+
+    /// Goes on to a newer state; returns what the node must be sent to be shown it, what is gone before what is new.
+    pub fn follow(&mut self, state: &State) -> Vec<Part> {
+        let wanted = assigned(state, &self.node);
+        let mut changes = Changes::default();
+        self.follow_node(state, &mut changes);
+        let networks = self.follow_networks(state, &wanted, &mut changes);
+        self.follow_services(state, &networks, &mut changes);
+        self.follow_tasks(&wanted, &mut changes);
+        changes.differ(&self.shown.secrets, &wanted.secrets, Part::Secret, Part::NoSecret);
+        changes.differ(&self.shown.configs, &wanted.configs, Part::Config, Part::NoConfig);
+        self.source = state.clone();
+        self.shown.index = state.index;
+        let reported = std::mem::take(&mut changes.reported);
+        let parts = changes.into_parts();
+        for part in &parts {
+            part.clone().put_into(&mut self.shown);
+        }
+        // The very object, so that it is known again without a look into it.
+        reported.into_iter().for_each(|task| self.shown.put_task(task));
+        parts
+    }
+
+    fn follow_node(&self, state: &State, changes: &mut Changes) {
+        match (state.nodes.get(&self.node), self.shown.nodes.get(&self.node)) {
+            (Some(node), held) => {
+                let node = shown_node(node);
+                if held.is_none_or(|held| **held != node) {
+                    changes.put.push(Part::Node(Arc::new(node)));
+                }
+            }
+            (None, Some(_)) => changes.gone.push(Part::NoNode(self.node.clone())),
+            (None, None) => {}
+        }
+    }
+
+    /// Returns which networks the node is shown: those it has a bridge of, and those its tasks will need one of.
+    fn follow_networks(
+        &self,
+        state: &State,
+        wanted: &Assigned,
+        changes: &mut Changes,
+    ) -> BTreeSet<NetworkId> {
+        let needed = |network: &&Arc<Network>| {
+            network.gateways.contains_key(&self.node) || wanted.networks.contains_key(&network.id)
+        };
+        let networks = state.networks.values().filter(needed);
+        let networks: BTreeMap<_, _> = networks.map(|it| (it.id.clone(), it)).collect();
+        for (id, network) in &networks {
+            let held = self.shown.networks.get(id);
+            let source = self.source.networks.get(id);
+            if held.is_some() && source.is_some_and(|source| Arc::ptr_eq(source, network)) {
+                continue;
+            }
+            let network = shown_network(network, &self.node);
+            if held.is_none_or(|held| **held != network) {
+                changes.put.push(Part::Network(Arc::new(network)));
+            }
+        }
+        let gone = self.shown.networks.keys().filter(|id| !networks.contains_key(*id));
+        changes.gone.extend(gone.cloned().map(Part::NoNetwork));
+        networks.into_keys().collect()
+    }
+
+    fn follow_services(
+        &self,
+        state: &State,
+        networks: &BTreeSet<NetworkId>,
+        changes: &mut Changes,
+    ) {
+        let is_known: BTreeSet<&NetworkId> = self.shown.networks.keys().collect();
+        if is_known != networks.iter().collect() {
+            // Each service may be of interest now, or no more.
+            for service in state.services.values() {
+                self.follow_service(service, networks, changes);
+            }
+            let gone = self.shown.services.keys().filter(|id| !state.services.contains_key(*id));
+            changes.gone.extend(gone.cloned().map(Part::NoService));
+            return;
+        }
+        for difference in self.source.services.diff(&state.services) {
+            match difference {
+                DiffItem::Add(_, service) | DiffItem::Update { new: (_, service), .. } => {
+                    self.follow_service(service, networks, changes);
+                }
+                DiffItem::Remove(id, _) => {
+                    if self.shown.services.contains_key(id) {
+                        changes.gone.push(Part::NoService(id.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow_service(
+        &self,
+        service: &Service,
+        networks: &BTreeSet<NetworkId>,
+        changes: &mut Changes,
+    ) {
+        let held = self.shown.services.get(&service.id);
+        if !concerns(service, networks) {
+            changes.gone.extend(held.map(|held| Part::NoService(held.id.clone())));
+            return;
+        }
+        let service = shown_service(service);
+        if held.is_none_or(|held| **held != service) {
+            changes.put.push(Part::Service(Arc::new(service)));
+        }
+    }
+
+    fn follow_tasks(&self, wanted: &Assigned, changes: &mut Changes) {
+        for (id, task) in &wanted.tasks {
+            match self.shown.tasks.get(id) {
+                Some(held) if Arc::ptr_eq(held, task) => {}
+                Some(held) if only_status_differs(held, task) => {
+                    changes.reported.push(task.clone());
+                    changes.put.push(Part::Status(id.clone(), task.meta, task.status.clone()));
+                }
+                Some(_) | None => changes.put.push(Part::Task(task.clone())),
+            }
+        }
+        let gone = self.shown.tasks.keys().filter(|id| !wanted.tasks.contains_key(*id));
+        changes.gone.extend(gone.cloned().map(Part::NoTask));
+    }
+}
+
+/// What is to be sent.
+#[derive(Default)]
+struct Changes {
+    gone: Vec<Part>,
+    put: Vec<Part>,
+    /// Tasks of which only the status is sent.
+    reported: Vec<Arc<Task>>,
+}
+
+impl Changes {
+    fn into_parts(self) -> Vec<Part> {
+        let Self { mut gone, put, reported: _ } = self;
+        gone.extend(put);
+        gone
+    }
+
+    fn differ<K: Ord + Clone, T: PartialEq>(
+        &mut self,
+        held: &OrdMap<K, Arc<T>>,
+        wanted: &BTreeMap<K, Arc<T>>,
+        put: fn(Arc<T>) -> Part,
+        gone: fn(K) -> Part,
+    ) {
+        let differs = |id: &K, new: &Arc<T>| {
+            held.get(id).is_none_or(|old| !Arc::ptr_eq(old, new) && old != new)
+        };
+        let newer = wanted.iter().filter(|(id, new)| differs(id, new));
+        self.put.extend(newer.map(|(_, new)| put(new.clone())));
+        let left = held.keys().filter(|id| !wanted.contains_key(*id));
+        self.gone.extend(left.cloned().map(gone));
+    }
+}
+
+/// Tells whether a service can be named or reached on a node with these networks.
+fn concerns(service: &Service, networks: &BTreeSet<NetworkId>) -> bool {
+    let mut joined = service.spec.task.networks.iter();
+    let ports = service.endpoint.as_ref().map_or(&[][..], |endpoint| &endpoint.ports);
+    ports.iter().any(|port| port.mode == PublishMode::Ingress)
+        || joined.any(|joined| networks.contains(&joined.target))
+}
+
+/// What others need of a service: its names and how it is reached. What it runs is the business of its tasks' nodes.
+fn shown_service(service: &Service) -> Service {
+    let annotations =
+        Annotations { name: service.spec.annotations.name.clone(), ..Annotations::default() };
+    let networks = service.spec.task.networks.clone();
+    let task = Arc::new(TaskSpec { networks, ..TaskSpec::default() });
+    Service {
+        id: service.id.clone(),
+        spec: Arc::new(ServiceSpec { annotations, task, ..ServiceSpec::default() }),
+        endpoint: service.endpoint.clone(),
+        ..Service::default()
+    }
+}
+
+fn shown_network(network: &Network, node: &NodeId) -> Network {
+    let own = network.gateways.get(node).map(|gateway| (node.clone(), *gateway));
+    Network {
+        gateways: own.into_iter().collect(),
+        meta: Meta::default(),
+        last_address: None,
+        ..network.clone()
+    }
+}
+
+/// Its certificate request says nothing to a node that made it.
+fn shown_node(node: &Node) -> Node {
+    Node { certificate: NodeCertificate::default(), meta: Meta::default(), ..node.clone() }
+}
+
+/// Tells whether a task says the same but for what the node itself reported.
+fn only_status_differs(old: &Task, new: &Task) -> bool {
+    let same_spec = Arc::ptr_eq(&old.spec, &new.spec) || old.spec == new.spec;
+    let as_old = |task: &Task| Task {
+        meta: old.meta,
+        status: old.status.clone(),
+        spec: old.spec.clone(),
+        ..task.clone()
+    };
+    same_spec && as_old(new) == *old
+}
+
+/// Tells whether two states may differ in what any node is shown.
+pub fn may_differ(last: &State, next: &State) -> bool {
+    !(last.tasks.ptr_eq(&next.tasks)
+        && last.nodes.ptr_eq(&next.nodes)
+        && last.services.ptr_eq(&next.services)
+        && last.networks.ptr_eq(&next.networks)
+        && last.secrets.ptr_eq(&next.secrets)
+        && last.configs.ptr_eq(&next.configs))
+}
+
+/// The view of a node as it comes in.
+#[derive(Debug, Default)]
+pub struct Incoming {
+    state: State,
+}
+
+impl Incoming {
+    /// Takes a part; what comes is shown only once all parts of a change are there.
+    pub fn take(&mut self, part: Part) {
+        part.put_into(&mut self.state);
+    }
+
+    /// Forgets everything: a whole view follows.
+    pub fn begin_anew(&mut self) {
+        self.state = State::default();
+    }
+
+    /// Ends a change, made from the state at `index`; returns what is shown from here on.
+    pub fn shown(&mut self, index: u64) -> Arc<State> {
+        self.state.index = index;
+        Arc::new(self.state.clone())
+    }
+}

@@ -1,0 +1,222 @@
+//! Keeps what a worker has beside its tasks in step with what managers tell: certificate, roots, list of managers; and tells
+//! them what it is. When a certificate is due is decided by [`is_due`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use skep_core::agent::ManagerList;
+use skep_core::error::chain;
+use skep_core::model::node::{NodeDescription, Role};
+use skep_pki::NodeRole;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::enrol::renew;
+use super::identity::{DataDir, StoredCertificate};
+use super::member::Surroundings;
+use crate::agent::link::Told;
+use crate::clock;
+use crate::engine::Engine;
+use crate::manager::cluster::now_unix;
+use crate::rpc::tls::Tls;
+
+/// Between two looks at things that change without an event: the engine's description, a certificate's age.
+const LOOK_PERIOD: Duration = Duration::from_secs(20);
+
+/// Between two looks at an engine that does not answer, and two tries to get a certificate.
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// The upkeep of one worker.
+pub(super) struct Certificates {
+    data: DataDir,
+    engine: Arc<dyn Engine>,
+    tls: Arc<Tls>,
+    held: StoredCertificate,
+    managers: Arc<Mutex<ManagerList>>,
+    told: watch::Receiver<Option<Told>>,
+    describe: watch::Sender<Option<NodeDescription>>,
+    promoted: watch::Sender<bool>,
+    /// How far into its validity this node renews a certificate, so that not all come at once.
+    fraction: f64,
+}
+
+impl Certificates {
+    pub(super) fn new(
+        around: &Surroundings,
+        tls: Arc<Tls>,
+        held: StoredCertificate,
+        managers: Arc<Mutex<ManagerList>>,
+        told: watch::Receiver<Option<Told>>,
+        describe: watch::Sender<Option<NodeDescription>>,
+    ) -> Self {
+        Self {
+            data: around.data.clone(),
+            engine: around.machine.engine.clone(),
+            tls,
+            held,
+            managers,
+            told,
+            describe,
+            promoted: watch::channel(false).0,
+            fraction: f64::from(clock::random_bytes::<1>()[0]) / 255.0,
+        }
+    }
+
+    /// Tells whether the node was made a manager and is certified as one.
+    pub(super) fn promoted(&self) -> watch::Receiver<bool> {
+        self.promoted.subscribe()
+    }
+
+    /// Looks whenever a manager tells something and every `LOOK_PERIOD`, until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let told = self.told.borrow_and_update().clone();
+            let looked = async {
+                let described = self.describe().await;
+                match &told {
+                    Some(told) => self.follow(told).await && described,
+                    None => described,
+                }
+            };
+            let is_well = tokio::select! {
+                is_well = Box::pin(looked) => is_well,
+                () = stop.cancelled() => return,
+            };
+            let wait = if is_well { LOOK_PERIOD } else { RETRY_PERIOD };
+            tokio::select! {
+                changed = self.told.changed() => if changed.is_err() { return },
+                () = clock::sleep(wait) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Tells what this node is, if that is news.
+    async fn describe(&self) -> bool {
+        let described = match self.engine.describe().await {
+            Ok(described) => described,
+            Err(error) => {
+                debug!(error = %error, "the engine does not describe itself");
+                return false;
+            }
+        };
+        let root_pem = &self.held.root_pem;
+        let (subject, key) = skep_pki::issuer_of(root_pem).unwrap_or_default();
+        let described = NodeDescription {
+            trust_root_pem: root_pem.clone(),
+            issuer_subject: subject,
+            issuer_public_key: key,
+            ..described
+        };
+        self.describe.send_if_modified(|held| {
+            let differs = held.as_ref() != Some(&described);
+            *held = Some(described);
+            differs
+        });
+        true
+    }
+
+    /// Does what a manager told; tells whether all of it is done.
+    async fn follow(&mut self, told: &Told) -> bool {
+        if self.managers.lock().learn(told.managers.clone())
+            && let Err(error) = self.data.write_managers(&told.managers)
+        {
+            warn!(error = %chain(&error), "the list of managers was not written");
+        }
+        let role = certified_role(&self.held);
+        if !is_due(&self.held, told, now_unix(), self.fraction) {
+            self.promoted.send_replace(told.role == Role::Manager && role == Some(Role::Manager));
+            return true;
+        }
+        let known = self.managers.lock().known().to_vec();
+        for (_, address) in known {
+            match renew(&address, self.tls.clone(), told.root_pem.clone()).await {
+                Ok(renewed) => return self.take(&renewed, told),
+                Err(error) => {
+                    debug!(manager.addr = %address, error = %chain(&error), "no certificate");
+                }
+            }
+        }
+        warn!("no manager gives this node another certificate");
+        false
+    }
+
+    fn take(&mut self, renewed: &super::enrol::Enrolled, told: &Told) -> bool {
+        let held = StoredCertificate {
+            chain_pem: renewed.certificate.certificate_pem.clone(),
+            key_pem: renewed.certificate.key_pem.clone(),
+            root_pem: renewed.root_pem.clone(),
+        };
+        if let Err(error) = self.data.write_certificate(&renewed.certificate, &renewed.root_pem) {
+            warn!(error = %chain(&error), "the certificate was not written");
+            return false;
+        }
+        if let Err(error) = self.tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem) {
+            warn!(error = %chain(&error), "the certificate cannot be used");
+            return false;
+        }
+        self.held = held;
+        info!(node.id = %renewed.node, node.role = ?renewed.role, "certificate renewed");
+        let role = certified_role(&self.held);
+        self.promoted.send_replace(told.role == Role::Manager && role == Some(Role::Manager));
+        role == Some(told.role)
+    }
+}
+
+fn certified_role(held: &StoredCertificate) -> Option<Role> {
+    let identity = skep_pki::read_identity(&held.chain_pem).ok()?;
+    Some(match identity.role {
+        NodeRole::Manager => Role::Manager,
+        NodeRole::Worker => Role::Worker,
+    })
+}
+
+/// Tells whether another certificate must be asked for: the one held is old, of another role or another root, or a manager asks
+/// for it. `fraction` spreads the nodes of a cluster.
+fn is_due(held: &StoredCertificate, told: &Told, now_unix: i64, fraction: f64) -> bool {
+    let window = skep_pki::renewal_window(&held.chain_pem);
+    let is_old = window.is_ok_and(|(from, to)| now_unix >= skep_pki::renew_at(from, to, fraction));
+    told.renew
+        || is_old
+        || certified_role(held) != Some(told.role)
+        || held.root_pem != told.root_pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_asked_for_when_it_does_not_fit() -> anyhow::Result<()> {
+        let now = 1_700_000_000;
+        let day = 24 * 3600;
+        let root = skep_pki::RootCa::generate(now)?;
+        let validity = Duration::from_secs(90 * 24 * 3600);
+        let made =
+            skep_pki::generate_node(&root, "node", NodeRole::Worker, "cluster", now, validity)?;
+        let held = StoredCertificate {
+            chain_pem: made.certificate_pem,
+            key_pem: made.key_pem,
+            root_pem: root.certificate_pem.clone(),
+        };
+        let told = Told {
+            managers: Vec::new(),
+            role: Role::Worker,
+            renew: false,
+            root_pem: root.certificate_pem,
+        };
+        let due = |change: fn(&mut Told), after: i64| {
+            let mut told = told.clone();
+            change(&mut told);
+            is_due(&held, &told, now + after * day, 0.5)
+        };
+        assert!(!due(|_| (), 0) && !due(|_| (), 50));
+        assert!(due(|_| (), 62) && due(|_| (), 91));
+        assert!(due(|told| told.renew = true, 0));
+        assert!(due(|told| told.role = Role::Manager, 0));
+        assert!(due(|told| told.root_pem.clear(), 0));
+        Ok(())
+    }
+}

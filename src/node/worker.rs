@@ -1,0 +1,155 @@
+//! A running worker: starts its tasks and stops them. What it does is the cluster's word; without the cluster, what runs goes
+//! on. Decides nothing.
+//!
+//! | task | ends when | what it does |
+//! | --- | --- | --- |
+//! | link | `stop` | keeps a session with the leader, takes what the node is shown (`agent::link`) |
+//! | assigner | `stop` | turns what is shown into what this node must run, from the first time on |
+//! | agent | `stop` | runs it (`agent`) |
+//! | data plane | `stop` | names and published ports (`dataplane`) |
+//! | certificates | `stop` | certificate, list of managers, description (`certificates`) |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use skep_api::backend::BackendError;
+use skep_core::agent::ManagerList;
+use skep_core::error::chain;
+use skep_core::id::TaskId;
+use skep_core::model::task::TaskStatus;
+use skep_core::state::State;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::certificates::Certificates;
+use super::identity::Identity;
+use super::member::{Surroundings, assign};
+use crate::agent::link::{self, Manager, Open, Way};
+use crate::agent::status::{ReportError, ReportSink};
+use crate::agent::{Agent, AgentDeps};
+use crate::dataplane::DataPlane;
+use crate::rpc::tls::Tls;
+
+/// A running worker.
+pub struct Worker {
+    /// Which node of which cluster it is.
+    pub identity: Identity,
+    managers: Arc<Mutex<ManagerList>>,
+    /// Whether it was made a manager, and has the certificate of one.
+    promoted: watch::Receiver<bool>,
+    open: watch::Receiver<Option<Open>>,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Worker {
+    /// Starts everything that a worker runs.
+    ///
+    /// # Errors
+    /// Says why it cannot start.
+    pub fn start(around: &Surroundings, identity: Identity) -> Result<Self, BackendError> {
+        let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
+        let machine = &around.machine;
+        let files = (machine.open_files)(&identity.node)
+            .map_err(|error| BackendError::Internal(format!("no place for secrets: {error}")))?;
+        let held = around.data.certificate();
+        let held = held.ok_or_else(|| {
+            BackendError::Internal("the certificate is missing; leave and join again".to_owned())
+        })?;
+        let tls = Arc::new(Tls::default());
+        tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem)
+            .map_err(|error| internal(&error))?;
+        let known = around.data.managers().map_err(|error| internal(&error))?;
+        let managers = Arc::new(Mutex::new(ManagerList::new(known)));
+        let (views, states) = watch::channel(Arc::new(State::default()));
+        let (describe, described) = watch::channel(None);
+        let (told, heard) = watch::channel(None);
+        let (open, sessions) = watch::channel(None);
+        let way = Arc::new(Way {
+            node: identity.node.clone(),
+            tls: tls.clone(),
+            engine: machine.engine.clone(),
+            described,
+            states: states.clone(),
+            told,
+            open,
+        });
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let certificates = Certificates::new(around, tls, held, managers.clone(), heard, describe);
+        let promoted = certificates.promoted();
+        tasks.spawn(certificates.run(stop.clone()));
+        tasks.spawn(link::run(way.clone(), managers.clone(), views, stop.clone()));
+        let (sender, assigned) = watch::channel(None);
+        let (shown, node, end) = (states.clone(), identity.node.clone(), stop.clone());
+        tasks.spawn(async move {
+            let mut first = shown.clone();
+            // What is known before is nothing, which would end everything that runs.
+            tokio::select! {
+                seen = first.changed() => if seen.is_err() { return },
+                () = end.cancelled() => return,
+            }
+            assign(shown, node, sender, end).await;
+        });
+        tasks.spawn(Agent::run(AgentDeps {
+            engine: machine.engine.clone(),
+            node: identity.node.clone(),
+            assigned,
+            reports: Arc::new(Reporter(way)),
+            files,
+            shutdown: stop.clone(),
+        }));
+        let plane = DataPlane::new(machine.data_plane.clone());
+        tasks.spawn(plane.run(states, identity.node.clone(), stop.clone()));
+        info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
+        let tasks = Mutex::new(tasks);
+        Ok(Self { identity, managers, promoted, open: sessions, stop, tasks })
+    }
+
+    /// Returns the managers it knows.
+    pub fn managers(&self) -> Vec<Manager> {
+        self.managers.lock().known().to_vec()
+    }
+
+    /// Waits until it is to be a manager.
+    pub async fn promoted(&self) {
+        let mut promoted = self.promoted.clone();
+        if promoted.wait_for(|promoted| *promoted).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits for a session; tells whether there is one in time.
+    pub async fn connected(&self, limit: Duration) -> bool {
+        let mut open = self.open.clone();
+        let opened = open.wait_for(Option::is_some);
+        matches!(tokio::time::timeout(limit, opened).await, Ok(Ok(_)))
+    }
+
+    /// Stops its tasks. Containers stay as they are.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                warn!(error = %error, "a task of the worker failed");
+            }
+        }
+        info!(node.id = %self.identity.node, "worker stopped");
+    }
+}
+
+/// Reports of this node's tasks, on their way to the leader.
+struct Reporter(Arc<Way>);
+
+#[async_trait]
+impl ReportSink for Reporter {
+    async fn report(&self, statuses: Vec<(TaskId, TaskStatus)>) -> Result<(), ReportError> {
+        let told = link::report(&self.0, &statuses).await;
+        told.map_err(|status| ReportError(status.message().to_owned()))
+    }
+}

@@ -1,0 +1,60 @@
+//! Messages of the services `skep.v1.Agent` and `skep.v1.Logs`, and what skep tells beyond SwarmKit's messages.
+
+use super::{LogMessage, LogSubscriptionOptions, opaque};
+
+/// What a node that runs skep tells of itself beyond [`NodeDescription`](super::NodeDescription).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SkepDescription {
+    /// Newest API version that skep and its engine both speak.
+    #[prost(uint32, tag = "1")]
+    pub api_major: u32,
+    #[prost(uint32, tag = "2")]
+    pub api_minor: u32,
+    /// Subnets that its host routes on its own.
+    #[prost(string, repeated, tag = "3")]
+    pub host_subnets: Vec<String>,
+}
+
+/// Asks to be shown what a node needs of the cluster's state.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FollowRequest {
+    #[prost(string, tag = "1")]
+    pub session_id: String,
+}
+
+/// Parts of a change of what a node is shown, in the encoding of the log.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct ViewMessage {
+    /// Index of the state that it is made from.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Whether what was shown before is void.
+    #[prost(bool, tag = "2")]
+    pub anew: bool,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub parts: Vec<Vec<u8>>,
+    /// Whether the change is complete with this.
+    #[prost(bool, tag = "4")]
+    pub complete: bool,
+}
+
+/// Asks the leader for the output of a task on any node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReadLogsRequest {
+    #[prost(string, tag = "1")]
+    pub task_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub options: Option<LogSubscriptionOptions>,
+}
+
+/// A line, or why there are no more.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReadLogsMessage {
+    #[prost(message, optional, tag = "1")]
+    pub line: Option<LogMessage>,
+    #[prost(string, tag = "2")]
+    pub problem: String,
+}
+
+opaque!(ViewMessage);
