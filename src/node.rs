@@ -9,6 +9,7 @@
 
 mod certificates;
 mod enrol;
+mod force;
 mod identity;
 mod join;
 mod machine;
@@ -254,10 +255,8 @@ impl Node {
     pub async fn init(&self, request: InitCluster) -> Result<NodeId, BackendError> {
         let _changing = self.changing.lock().await;
         if !matches!(&*self.standing(), Standing::Inactive) {
-            if request.force_new_cluster
-                && let Ok(member) = self.member()
-            {
-                return Box::pin(self.force_new_cluster(&member, &request)).await;
+            if request.force_new_cluster {
+                return Box::pin(self.force_new_cluster(&request)).await;
             }
             return Err(BackendError::AlreadyMember);
         }
@@ -343,7 +342,15 @@ impl Node {
             Standing::Worker(worker) => worker.identity.clone(),
             Standing::Locked(identity, _) | Standing::Failed(identity, _) => identity.clone(),
         };
-        if !force && let Some(text) = refusal(&standing) {
+        let led = match &*standing {
+            Standing::Active(member) => member.raft.is_led().await,
+            Standing::Inactive
+            | Standing::Pending
+            | Standing::Worker(_)
+            | Standing::Locked(..)
+            | Standing::Failed(..) => false,
+        };
+        if !force && let Some(text) = refusal(&standing, led) {
             return Err(BackendError::LeaveRefused(text));
         }
         self.around.data.begin_leave().map_err(|error| BackendError::Internal(chain(&error)))?;
@@ -435,7 +442,7 @@ async fn begin(
 
 /// The texts that clients match, for a manager whose leaving would cost something (contract api.md section 1); none for one
 /// that is no manager any more.
-fn refusal(standing: &Standing) -> Option<String> {
+fn refusal(standing: &Standing, led: bool) -> Option<String> {
     let participating =
         "You are attempting to leave the swarm on a node that is participating as a manager. ";
     let last = "Removing the last manager erases all current state of the swarm. \
@@ -451,6 +458,8 @@ fn refusal(standing: &Standing) -> Option<String> {
         }
         Standing::Failed(..) => "Doing so may lose the consensus of your cluster. ".to_owned(),
         Standing::Active(member) if *member.raft.removed().borrow() => return None,
+        // Without a leader nobody knows who else is there.
+        Standing::Active(_) if !led => String::new(),
         Standing::Active(member) => match leave_risk(&member.raft.state()) {
             LeaveRisk::Last => return Some(format!("{participating}{last}")),
             LeaveRisk::Quorum { left, all } => format!(

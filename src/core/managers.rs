@@ -47,7 +47,7 @@ pub fn plan_managers(state: &State, group: &Group) -> Vec<ManagerStep> {
                 Some(_) | None => steps.push(ManagerStep::SetRole(node.id.clone(), Role::Worker)),
             },
             (Role::Manager, Role::Manager) | (Role::Worker, Role::Worker) => {
-                steps.extend(report(node, group));
+                steps.extend(report(node, group).or_else(|| lost(node, group)));
                 if id == Some(group.leader) && node.status.state != NodeState::Ready {
                     steps.push(ManagerStep::Works(node.id.clone()));
                 }
@@ -56,7 +56,15 @@ pub fn plan_managers(state: &State, group: &Group) -> Vec<ManagerStep> {
     }
     let orphans = group.members.keys().filter(|id| **id != group.leader && !known.contains(id));
     steps.extend(orphans.map(|id| ManagerStep::Remove(*id)));
-    steps.sort_by_key(|step| *step == ManagerStep::Remove(group.leader));
+    // First who leads, which says at once that nobody else does.
+    steps.sort_by_key(|step| match step {
+        ManagerStep::Report(_, status) if status.leader => 0,
+        ManagerStep::Remove(id) if *id == group.leader => 2,
+        ManagerStep::Report(..)
+        | ManagerStep::Remove(_)
+        | ManagerStep::Works(_)
+        | ManagerStep::SetRole(..) => 1,
+    });
     steps
 }
 
@@ -66,10 +74,18 @@ fn report(node: &Node, group: &Group) -> Option<ManagerStep> {
     let found = ManagerStatus {
         leader: raft_id == group.leader,
         reachable: group.reachable.contains(&raft_id),
-        addr: group.members.get(&raft_id).unwrap_or(&manager.addr).clone(),
+        // One that joins is noted before it belongs to the group.
+        addr: group.members.get(&raft_id)?.clone(),
         raft_id,
     };
     (found != *manager).then(|| ManagerStep::Report(node.id.clone(), found))
+}
+
+/// Finds a manager that a new cluster was made without: nobody removed it, so that it is to be forgotten as one.
+fn lost(node: &Node, group: &Group) -> Option<ManagerStep> {
+    let id = node.manager.as_ref()?.member();
+    let gone = !group.members.contains_key(&id) && node.status.state == NodeState::Down;
+    gone.then(|| ManagerStep::SetRole(node.id.clone(), Role::Manager))
 }
 
 /// Why a manager should not leave (contract api.md section 1), with how many managers answer and how many do not.
@@ -181,7 +197,17 @@ mod tests {
                 }
             })
             .collect();
-        assert_eq!(noted, [(1, false, false), (2, true, true)]);
+        assert_eq!(noted, [(2, true, true), (1, false, false)]);
+    }
+
+    #[test]
+    fn a_manager_outside_the_group_is_one_that_joins_until_it_is_down() {
+        let mut nodes = managers(3);
+        let group = group(1, &[1, 2], &[1, 2]);
+        assert_eq!(plan_managers(&state(nodes.clone()), &group), []);
+        nodes[2].status.state = NodeState::Down;
+        let forgotten = ManagerStep::SetRole(NodeId::from_seed(3, 0), Role::Manager);
+        assert_eq!(plan_managers(&state(nodes), &group), [forgotten]);
     }
 
     #[test]

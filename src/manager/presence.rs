@@ -30,7 +30,8 @@ pub async fn run(raft: Arc<RaftNode>, way: Way, stop: CancellationToken) {
             };
             let ended = hold(&way, &address, &mut session, None, || ()).await;
             debug!(reason = ended.message(), "no session with the leader");
-            clock::sleep(RETRY_PERIOD).await;
+            // It may have died. A leader that lives is heard of before it is time to try again.
+            tokio::join!(raft.suspect(leader), clock::sleep(RETRY_PERIOD));
         };
         tokio::select! {
             () = kept => {}

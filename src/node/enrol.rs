@@ -1,6 +1,7 @@
 //! How a node gets certificates. The first: the root from any manager, checked against the token's digest, then a certificate
 //! for the token. Further ones for the one it has. Joins nothing.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,16 @@ pub enum EnrolError {
     /// The manager refused or did not answer.
     #[error("rpc error: code = {:?} desc = {}", .0.code(), .0.message())]
     Refused(Status),
+    /// There is no way to the manager; Docker's words.
+    #[error(
+        "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial tcp {remote}: {reason}\""
+    )]
+    Dial {
+        /// Where it should be.
+        remote: String,
+        /// What the system says.
+        reason: String,
+    },
     /// The address cannot be called.
     #[error("the address {0} cannot be used")]
     Address(String),
@@ -146,9 +157,32 @@ where
         grpc.unary(request, path, ProstCodec::default()).await
     };
     match tokio::time::timeout(CALL_LIMIT, Box::pin(answered)).await {
-        Ok(answer) => answer.map(tonic::Response::into_inner).map_err(EnrolError::Refused),
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(dialled(remote, &status).unwrap_or(EnrolError::Refused(status))),
         Err(_) => Err(EnrolError::Refused(Status::deadline_exceeded("context deadline exceeded"))),
     }
+}
+
+/// Finds in a failed call that no connection came about.
+fn dialled(remote: &str, status: &Status) -> Option<EnrolError> {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(failed) = error.downcast_ref::<std::io::Error>() {
+            return Some(EnrolError::Dial { remote: remote.to_owned(), reason: reason_of(failed) });
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Says what the system says without Rust's additions.
+fn reason_of(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    let text: String = first.into_iter().chain(letters).collect();
+    format!("connect: {text}")
 }
 
 fn wire(availability: Availability) -> NodeAvailability {

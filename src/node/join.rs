@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use skep_api::backend::{BackendError, InitCluster, JoinCluster};
+use skep_api::backend::{BackendError, JoinCluster};
 use skep_core::id::NodeId;
+use skep_core::model::node::NodeState;
 use skep_pki::{JoinToken, NodeRole};
 use skep_raft::Change;
 use tonic::client::Grpc;
@@ -28,6 +29,12 @@ use skep_core::error::chain;
 /// How long the group may take to take the node in, and its log to come.
 const GROUP_LIMIT: Duration = Duration::from_secs(20);
 
+/// Where managers are found unless another port is named.
+const USUAL_PORT: u16 = 2377;
+
+/// How long a node that joined waits to count as one that works.
+const READY_LIMIT: Duration = Duration::from_secs(5);
+
 /// What Docker says of a worker that has no session in time.
 const LATE: &str = "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use \
                     the \"docker info\" command to see the current swarm status of your node.";
@@ -37,7 +44,8 @@ impl Node {
     ///
     /// # Errors
     /// Says why it cannot join; nothing is left behind then.
-    pub async fn join(&self, request: JoinCluster) -> Result<(), BackendError> {
+    pub async fn join(&self, mut request: JoinCluster) -> Result<(), BackendError> {
+        request.remote_addrs.iter_mut().for_each(|remote| *remote = with_port(remote));
         JoinToken::parse(&request.join_token)
             .map_err(|error| BackendError::Internal(error.to_string()))?;
         let _changing = self.changing.lock().await;
@@ -72,46 +80,6 @@ impl Node {
         }
     }
 
-    /// Makes a cluster of one of what this manager knows.
-    pub(super) async fn force_new_cluster(
-        &self,
-        member: &Member,
-        request: &InitCluster,
-    ) -> Result<NodeId, BackendError> {
-        let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
-        let old = member.identity.clone();
-        let addresses = self.addresses(request)?;
-        let identity = Identity::new(old.node, old.cluster, &addresses, old.raft_id);
-        let key = member.key().clone();
-        member.stop().await;
-        let data = self.around.data.clone();
-        let (dir, wrapped, address) = (data.raft(), key.clone(), addresses.advertise.to_string());
-        let id = identity.raft_id;
-        let forced = tokio::task::spawn_blocking(move || {
-            skep_raft::force_new_group(&dir, wrapped, id, &address)
-        });
-        let started = match forced.await {
-            Ok(Ok(())) => {
-                data.join(&identity).map_err(|error| internal(&error))?;
-                self.start(identity.clone(), key).await
-            }
-            Ok(Err(error)) => Err(internal(&error)),
-            Err(error) => Err(internal(&error)),
-        };
-        match started {
-            Ok(member) => {
-                self.stand(Standing::Active(member));
-                info!(node.id = %identity.node, "a new cluster was made of what this manager knew");
-                Ok(identity.node)
-            }
-            Err(failure) => {
-                let text = failure.to_string();
-                self.stand(Standing::Failed(identity, text));
-                Err(failure)
-            }
-        }
-    }
-
     /// Without an address to tell others, it is the one that the way to the cluster begins at.
     fn join_addresses(&self, request: &JoinCluster) -> Result<SwarmAddresses, BackendError> {
         let given = match (&request.advertise_addr, &self.around.config.advertise_addr) {
@@ -138,7 +106,7 @@ impl Node {
         for remote in &request.remote_addrs {
             match enrol(remote, &request.join_token, request.availability).await {
                 Ok(enrolled) => return self.enter(enrolled, remote, addresses).await,
-                Err(error @ EnrolError::Refused(_)) => {
+                Err(error @ (EnrolError::Refused(_) | EnrolError::Dial { .. })) => {
                     refused = BackendError::Unavailable(error.to_string());
                 }
                 Err(error) => refused = BackendError::Internal(chain(&error)),
@@ -206,6 +174,13 @@ impl Node {
         if let Err(error) = promoted {
             warn!(error = %error, "the vote is yet to come");
         }
+        let works = states.wait_for(|state| {
+            let node = state.nodes().get(&identity.node);
+            node.is_some_and(|node| node.status.state == NodeState::Ready)
+        });
+        if tokio::time::timeout(READY_LIMIT, works).await.is_err() {
+            warn!("no session with the leader yet");
+        }
         Ok(())
     }
 }
@@ -246,6 +221,15 @@ async fn ask_to_join(
     let path = PathAndQuery::from_static("/skep.v1.Raft/Join");
     let codec = ProstCodec::<JoinGroupRequest, JoinGroupResponse>::default();
     grpc.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
+}
+
+/// Adds the usual port to an address that has none.
+fn with_port(remote: &str) -> String {
+    match remote.parse::<IpAddr>() {
+        Ok(ip) => std::net::SocketAddr::new(ip, USUAL_PORT).to_string(),
+        Err(_) if remote.contains(':') => remote.to_owned(),
+        Err(_) => format!("{remote}:{USUAL_PORT}"),
+    }
 }
 
 /// Returns this host's address on the way to another.

@@ -18,6 +18,7 @@ mod quorum;
 mod recover;
 mod room;
 mod serve;
+mod silence;
 mod snapshot;
 mod state_machine;
 mod supervise;
@@ -105,6 +106,8 @@ pub struct RaftOptions {
     pub election_timeout: Duration,
     /// How long a proposal, a read or a change of the group may take.
     pub request_timeout: Duration,
+    /// How long nobody may have led for a call to wait for a leader still.
+    pub leaderless_max: Duration,
     /// Writes that are to fail.
     #[cfg(test)]
     pub(crate) faults: Arc<tests::faults::Faults>,
@@ -125,6 +128,7 @@ impl RaftOptions {
             heartbeat_period: Duration::from_millis(200),
             election_timeout: Duration::from_millis(400),
             request_timeout: Duration::from_secs(20),
+            leaderless_max: Duration::from_secs(10),
             #[cfg(test)]
             faults: Arc::default(),
         }
@@ -180,6 +184,8 @@ struct Inner {
     transport: Arc<dyn Transport>,
     election_timeout: Duration,
     request_timeout: Duration,
+    leaderless_max: Duration,
+    opened_at: tokio::time::Instant,
     removed: watch::Sender<bool>,
     /// Held while the membership changes.
     changing: tokio::sync::Mutex<()>,
@@ -257,6 +263,8 @@ impl RaftNode {
             transport,
             election_timeout: options.election_timeout,
             request_timeout: options.request_timeout,
+            leaderless_max: options.leaderless_max,
+            opened_at: tokio::time::Instant::now(),
             removed,
             changing: tokio::sync::Mutex::default(),
             receiving: tokio::sync::Mutex::default(),

@@ -254,7 +254,7 @@ impl RaftNode {
     }
 
     /// How long a member may be silent and still counts as one that answers.
-    fn silence_max(&self) -> Duration {
+    pub(super) fn silence_max(&self) -> Duration {
         self.inner.election_timeout * 3
     }
 

@@ -89,7 +89,7 @@ impl RaftNode {
                 outcome => return outcome,
             }
             self.check_electable()?;
-            if !retries.wait().await {
+            if self.is_given_up().await || !retries.wait().await {
                 return Err(ProposeError::NoLeader);
             }
         }
@@ -193,10 +193,14 @@ impl RaftNode {
                     return Ok(self.state());
                 }
                 Err(ProposeError::NoLeader | ProposeError::NotLeader { .. }) => {}
+                // A leader that no majority answers has no answer either.
+                Err(ProposeError::Timeout) if !self.is_led().await => {
+                    return Err(ProposeError::NoLeader);
+                }
                 Err(error) => return Err(error),
             }
             self.check_electable()?;
-            if !retries.wait().await {
+            if self.is_given_up().await || !retries.wait().await {
                 return Err(ProposeError::NoLeader);
             }
         }

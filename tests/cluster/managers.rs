@@ -194,12 +194,24 @@ async fn a_survivor_makes_a_new_cluster_of_what_it_knows() {
     for daemon in daemons {
         daemon.cut_off().await;
     }
-    let request = json!({
-        "ListenAddr": sites[2].listen(),
-        "AdvertiseAddr": sites[2].listen(),
-        "ForceNewCluster": true,
-    });
-    survivor.client.post("/swarm/init", &request).await.ok();
+    let request = |advertise: &str| {
+        json!({
+            "ListenAddr": sites[2].listen(),
+            "AdvertiseAddr": advertise,
+            "ForceNewCluster": true,
+        })
+    };
+    // What cannot be is refused before anything is touched.
+    survivor.client.post("/swarm/init", &request("1.2.3")).await.error(400);
+    survivor.client.post("/swarm/init", &request(&sites[2].listen())).await.ok();
+    let nodes = survivor.client.get("/nodes").await.ok();
+    let nodes = nodes.as_array().cloned().unwrap_or_default();
+    let managers: Vec<_> = nodes.iter().filter(|it| it["ManagerStatus"].is_object()).collect();
+    assert_eq!((nodes.len(), managers.len()), (3, 1));
+    assert_eq!(managers[0]["ManagerStatus"]["Leader"], true);
+    let lost = nodes.iter().find(|it| it["ManagerStatus"].is_null()).expect("two were lost");
+    let lost = lost["ID"].as_str().expect("it is text");
+    survivor.client.delete(&format!("/nodes/{lost}")).await.ok();
     let shown = survivor.client.get("/swarm").await.ok();
     assert_eq!(shown["ID"], cluster);
     survivor.client.get("/configs/c").await.ok();

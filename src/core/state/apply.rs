@@ -104,6 +104,9 @@ impl State {
                 Ok(())
             }
             Command::ReportNode { id, description, status, manager } => {
+                if manager.as_ref().is_some_and(|manager| manager.leader) {
+                    self.end_other_leads(write, id)?;
+                }
                 self.report_node(write, id, |node| {
                     cluster::replace(&mut node.description, description.as_deref());
                     cluster::replace(&mut node.status, status.as_ref());

@@ -69,7 +69,7 @@ impl State {
         force: bool,
     ) -> Result<(), Rejected> {
         let node = self.node(id)?.clone();
-        if node.role == Role::Manager || node.manager.is_some() {
+        if node.manager.is_some() {
             return Err(Rejected::NodeIsManager { id: id.to_string() });
         }
         if !force && node.status.state == NodeState::Ready {
@@ -239,11 +239,29 @@ impl State {
         if self.node(id)?.spec.role != role {
             return Err(Rejected::Malformed("the role follows the role wanted"));
         }
+        // One that becomes a manager is in no group yet.
         self.report_node(write, id, |node| {
             node.role = role;
-            if role == Role::Worker {
-                node.manager = None;
-            }
+            node.manager = None;
         })
+    }
+
+    /// Notes that none but one node leads.
+    pub(super) fn end_other_leads(
+        &mut self,
+        write: &mut Write,
+        leader: &NodeId,
+    ) -> Result<(), Rejected> {
+        self.node(leader)?;
+        let led = |node: &Node| node.manager.as_ref().is_some_and(|manager| manager.leader);
+        let others = self.nodes.values().filter(|node| node.id != *leader && led(node));
+        for old in others.cloned().collect::<Vec<_>>() {
+            let mut new = Node::clone(&old);
+            if let Some(manager) = &mut new.manager {
+                manager.leader = false;
+            }
+            self.change_node(write, &old, new);
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fixture::*;
 use crate::command::{AuthFrom, Change, Command, NewTask, ServicePatch, TaskPatch};
 use crate::model::container::ConfigReference;
-use crate::model::node::{NodeSpec, NodeState, NodeStatus, Role};
+use crate::model::node::{ManagerStatus, NodeSpec, NodeState, NodeStatus, Role};
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
     Endpoint, JobStatus, NetworkAttachment, PublishMode, ServiceMode, ServiceSpec, Slot, TaskSpec,
@@ -345,6 +345,12 @@ fn the_last_manager_stays() {
     assert_eq!(world.apply(demote(&world, 0)), Err(Rejected::LastManager));
     let manager = Err(Rejected::NodeIsManager { id: node_id(1).to_string() });
     let remove = |force| Command::RemoveNode { id: node_id(1), force };
+    world.must(Command::ReportNode {
+        id: node_id(1),
+        description: None,
+        status: None,
+        manager: Some(ManagerStatus { raft_id: 2, ..ManagerStatus::default() }),
+    });
     assert_eq!(world.apply(remove(true)), manager);
     world.plan(vec![Change::SetRole { id: node_id(1), role: Role::Worker }]).expect("fresh");
     world.must(remove(false));

@@ -11,6 +11,28 @@ async fn finish(group: Group) -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_leader_that_died_is_replaced_when_it_is_suspected() -> TestResult {
+    let mut group = Group::new(3, 41).await?;
+    let leader = group.leader_of(&[1, 2, 3]).await?;
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    let term = group.node(leader).leadership().borrow().term;
+    for other in &others {
+        group.node(*other).suspect(leader).await;
+        assert_eq!(group.node(*other).leadership().borrow().term, term);
+        assert!(group.node(*other).is_led().await);
+    }
+    let dir = group.crash(leader).await?;
+    let (one, other) = (group.node(others[0]), group.node(others[1]));
+    tokio::join!(one.suspect(leader), other.suspect(leader));
+    let next = group.leader_of(&others).await?;
+    assert_ne!(next, leader);
+    group.start(leader, dir).await?;
+    group.settle().await?;
+    group.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_leads_soon_after_the_leader_crashed() -> TestResult {
     let mut group = Group::new(3, 10).await?;
     for _ in 0..3 {
