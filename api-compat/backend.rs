@@ -72,6 +72,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Unlocks a locked manager.
     async fn unlock(&self, key: &str) -> Result<(), BackendError>;
 
+    /// Returns the bytes of a backup of the cluster, sealed with the key of that text.
+    async fn backup(&self, key: &str) -> Result<Vec<u8>, BackendError> {
+        let _ = key;
+        Err(BackendError::NotManager)
+    }
+
     /// Streams the output of tasks.
     async fn logs(
         &self,

@@ -2,6 +2,7 @@
 
 pub mod attachments;
 pub mod backend;
+pub mod backup;
 mod budget;
 pub mod call;
 pub mod configs;

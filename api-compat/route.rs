@@ -138,6 +138,8 @@ pub enum Route {
     ConfigUpdate(String),
     /// `DELETE /configs/{id}`.
     ConfigRemove(String),
+    /// `POST /skep/backup`, which only skep has.
+    Backup,
     /// `GET /skep/why/{reference}`, which only skep has.
     Why(String),
     /// A path under skep's own roots with a method or shape that does not exist.
@@ -175,6 +177,7 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["secrets", rest @ ..] => secret_route(method, rest),
         ["configs", rest @ ..] => config_route(method, rest),
         ["skep", "why", reference] if get && !reference.is_empty() => Route::Why(decode(reference)),
+        ["skep", "backup"] if post => Route::Backup,
         ["skep", ..] => Route::Unknown,
         _ => Route::Engine,
     }

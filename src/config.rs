@@ -66,6 +66,43 @@ pub enum CliCommand {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
+    /// Write all that the cluster is into one sealed file, while it runs
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// Socket of a manager's daemon, unix:// or tcp://
+        #[arg(short = 'H', long, env = "SKEP_HOST", default_value = DEFAULT_HOST, value_delimiter = ',')]
+        host: Vec<Address>,
+        /// File with the key that seals backups; made if it is not there
+        #[arg(long, value_name = "KEY")]
+        key_file: PathBuf,
+        /// The backup; it must not be there yet
+        file: PathBuf,
+    },
+    /// Make a manager of a backup, in the folder of a daemon that does not run
+    #[command(after_help = RESTORE_HELP)]
+    Restore {
+        /// File with the key that sealed the backup
+        #[arg(long, value_name = "KEY")]
+        key_file: PathBuf,
+        /// Where the manager is to listen for other nodes
+        #[arg(long, default_value = "0.0.0.0:2377")]
+        listen_addr: String,
+        /// What the daemon will be told.
+        #[command(flatten)]
+        daemon: DaemonArgs,
+        /// The backup
+        file: PathBuf,
+    },
+    /// Read all that a stopped manager has on disk, and say what is wrong with it
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// File with the unlock key, where the manager is locked
+        #[arg(long, value_name = "KEY")]
+        unlock_key_file: Option<PathBuf>,
+        /// What the daemon is told.
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "For example: skep completions bash > /etc/bash_completion.d/skep")]
     Completions {
@@ -96,6 +133,29 @@ and below a finding stands what to do about it. The exit status is 1 if there is
 As root it sees more: who holds a port, the data folder, mount namespaces. For example:
   sudo skep doctor
   skep doctor --engine unix:///run/user/1000/docker.sock --json";
+
+const BACKUP_HELP: &str = "\
+The backup holds services, networks, nodes, secrets, configs and the cluster's own keys as they were at one moment,
+whichever manager is asked. It does not hold images, volumes and containers. It is read back before it
+gets its name. Keep the key apart from the backups: with it every secret can be read, without it nothing.
+
+For example, each night:
+  skep backup --key-file /etc/skep/backup.key /backup/skep-$(date +%F)";
+
+const RESTORE_HELP: &str = "\
+For when all managers are lost; while one is left, `docker swarm init --force-new-cluster` on it loses less.
+The host becomes the manager that took the backup, on the addresses given here, and the only one until others
+join. Stop whatever is left of the old managers first. Workers come back by themselves if it has an address
+that they know; the others leave and join again. The daemon starts the cluster's tasks anew where they ran.
+
+For example:
+  skep restore --key-file backup.key --advertise-addr 192.0.2.7 skep-2026-11-25
+  skep daemon";
+
+const CHECK_HELP: &str = "\
+Stop the daemon first. Everything is read: the newest snapshot, every entry of the log, and whether the
+state that follows from them keeps all rules. Nothing is changed but what every start puts right after a
+crash. The exit status is 1 if something is wrong.";
 
 /// Flags of the daemon; what is not given comes from the file or the defaults.
 #[derive(Debug, Args)]
@@ -286,6 +346,9 @@ mod tests {
             CliCommand::Status { .. }
             | CliCommand::Why { .. }
             | CliCommand::Doctor { .. }
+            | CliCommand::Backup { .. }
+            | CliCommand::Restore { .. }
+            | CliCommand::Check { .. }
             | CliCommand::Completions { .. } => {
                 panic!("a daemon line parses as one")
             }

@@ -1,5 +1,6 @@
 //! The binary: reads the command line, starts what it names.
 
+mod backup;
 mod doctor;
 mod status;
 mod why;
@@ -39,6 +40,16 @@ fn run(command: CliCommand) -> anyhow::Result<ExitCode> {
             let config = Config::resolve(daemon)?;
             let healthy = runtime()?.block_on(Box::pin(doctor::print(&config, json)))?;
             return Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        CliCommand::Backup { host, key_file, file } => {
+            runtime()?.block_on(backup::take(&host, &key_file, &file))?
+        }
+        CliCommand::Restore { key_file, listen_addr, daemon, file } => {
+            backup::restore(&Config::resolve(daemon)?, &listen_addr, &key_file, &file)?
+        }
+        CliCommand::Check { unlock_key_file, daemon } => {
+            let sound = backup::check(&Config::resolve(daemon)?, unlock_key_file.as_deref())?;
+            return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skep", &mut std::io::stdout());

@@ -14,6 +14,7 @@ mod identity;
 mod join;
 mod machine;
 mod member;
+mod restore;
 mod roles;
 mod upkeep;
 mod worker;
@@ -43,6 +44,7 @@ use crate::manager::{SwarmAddresses, cluster, host_addresses};
 pub use identity::{DataDir, Identity, IdentityError};
 pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, propose_rpc, unreachable_leader};
+pub use restore::{RestoreError, restore};
 
 use member::{Consensus, consensus_failed};
 use worker::Worker;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -98,35 +98,54 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Asks the daemon at `host`.
+/// Asks the daemon at `host` for JSON.
 pub async fn get(host: &Address, path: &str) -> anyhow::Result<Value> {
+    let request = http::Request::get(path).header("Host", "skep").body(Full::default())?;
+    let bytes = ask(host, request, ANSWER_BYTES_MAX).await?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{path} answered with no JSON"))
+}
+
+/// Sends a request to the daemon at `host` and reads the whole answer; one that is no success is an error with its text.
+pub async fn ask(
+    host: &Address,
+    request: http::Request<Full<Bytes>>,
+    bytes_max: usize,
+) -> anyhow::Result<Bytes> {
     match host {
-        Address::Unix(socket) => ask(tokio::net::UnixStream::connect(socket).await?, path).await,
-        Address::Tcp(address) => ask(tokio::net::TcpStream::connect(address).await?, path).await,
+        Address::Unix(socket) => {
+            converse(tokio::net::UnixStream::connect(socket).await?, request, bytes_max).await
+        }
+        Address::Tcp(address) => {
+            converse(tokio::net::TcpStream::connect(address).await?, request, bytes_max).await
+        }
     }
 }
 
-async fn ask<S>(stream: S, path: &str) -> anyhow::Result<Value>
+async fn converse<S>(
+    stream: S,
+    request: http::Request<Full<Bytes>>,
+    bytes_max: usize,
+) -> anyhow::Result<Bytes>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let path = request.uri().path().to_owned();
     let (mut client, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = http::Request::get(path).header("Host", "skep").body(Empty::<Bytes>::new())?;
     let response = client.send_request(request).await?;
     let status = response.status();
-    let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+    let bytes = Limited::new(response.into_body(), bytes_max)
         .collect()
         .await
         .map_err(|error| anyhow::anyhow!("the answer to {path} broke off: {error}"))?
         .to_bytes();
     drop(client);
     let _ = driver.await;
-    let value: Value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{path} answered {status} with no JSON"))?;
     if !status.is_success() {
+        let value: Value = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{path} answered {status} with no JSON"))?;
         bail!("{}", text(&value["message"]));
     }
-    Ok(value)
+    Ok(bytes)
 }

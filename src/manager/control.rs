@@ -12,10 +12,12 @@ use skep_api::backend::{
 };
 use skep_api::services::Listing;
 use skep_core::command::Command;
+use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::model::cluster::{Cluster, ClusterSpec, RootCa};
 use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
+use skep_raft::{Backup, BackupKey};
 
 use super::{cluster, streams};
 use crate::clock;
@@ -97,6 +99,18 @@ impl Backend for Node {
 
     async fn unlock(&self, key: &str) -> Result<(), BackendError> {
         Self::unlock(self, key).await
+    }
+
+    async fn backup(&self, key: &str) -> Result<Vec<u8>, BackendError> {
+        let key =
+            BackupKey::parse(key).map_err(|error| BackendError::Invalid(error.to_string()))?;
+        let state = self.read().await?;
+        let node = self.member()?.identity.node.clone();
+        let backup = Backup { made_at: clock::now(), node, state };
+        // Encoding and sealing a large state takes its time.
+        let sealed = tokio::task::spawn_blocking(move || backup.seal(&key)).await;
+        let sealed = sealed.map_err(|error| BackendError::Internal(error.to_string()))?;
+        sealed.map_err(|error| BackendError::Internal(chain(&error)))
     }
 
     async fn logs(

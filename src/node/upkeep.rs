@@ -187,7 +187,7 @@ impl Upkeep {
 }
 
 /// Reads the key-encryption key out of an unlock key's text; none for an empty text.
-fn key_encryption_key(text: &[u8]) -> Result<Option<KeyEncryptionKey>, skep_pki::Error> {
+pub(super) fn key_encryption_key(text: &[u8]) -> Result<Option<KeyEncryptionKey>, skep_pki::Error> {
     if text.is_empty() {
         return Ok(None);
     }

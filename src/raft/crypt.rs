@@ -40,6 +40,8 @@ pub enum RecordKind {
     Snapshot = 6,
     /// A data key under a key-encryption key.
     WrappedKey = 7,
+    /// A backup of a cluster.
+    Backup = 8,
 }
 
 impl RecordKind {
@@ -52,6 +54,7 @@ impl RecordKind {
             Self::Entry => "log",
             Self::Snapshot => "snapshot",
             Self::WrappedKey => "key",
+            Self::Backup => "backup",
         }
     }
 }
@@ -79,7 +82,7 @@ impl DataKey {
         Self(bytes)
     }
 
-    /// Lends the key bytes, for the key file only.
+    /// Lends the key bytes, for key files only.
     pub(super) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -4,6 +4,7 @@
 //! The log and its vote are in `raft.redb`, snapshots in `snapshots/`, all sealed with the data
 //! key. The state is in memory and rebuilt at start from the newest snapshot and the log behind it.
 
+mod backup;
 mod codec;
 mod crypt;
 mod disk;
@@ -46,6 +47,9 @@ use tokio::sync::{broadcast, watch};
 
 use skep_core::error::chain;
 
+pub use backup::{
+    Backup, BackupError, BackupKey, BackupKeyError, Checked, check_store, found_from,
+};
 pub use codec::{CodecError, Record, decode, encode};
 pub use crypt::{CryptError, DataKey};
 pub use error::{ChangeError, NoRoom, ProposeError, RaftError, SnapshotError, StoreError};

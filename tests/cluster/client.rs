@@ -76,6 +76,17 @@ impl Client {
         answer.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// Asks with POST for bytes.
+    pub async fn bytes(&self, path: &str, body: &Value) -> Bytes {
+        let answered = async {
+            let response = self.send(Method::POST, path, body).await?;
+            assert!(response.status().is_success(), "{path}: {}", response.status());
+            let body = response.into_body().collect().await.map_err(std::io::Error::other)?;
+            std::io::Result::Ok(body.to_bytes())
+        };
+        within(path, answered).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// Asks with GET for a stream, of which only the head has come.
     pub async fn stream(&self, path: &str) -> Stream {
         let response = within(path, self.send(Method::GET, path, &Value::Null)).await;

@@ -1,5 +1,6 @@
 //! Tests of consensus: what they share.
 
+mod backup;
 mod codec;
 mod compaction;
 mod crash;
