@@ -16,10 +16,16 @@ use crate::Error;
 /// Seconds by which a certificate starts before its signing, for nodes whose clocks are behind.
 pub(crate) const BACKDATE_SECONDS: i64 = 3600;
 
-/// Parses exactly one certificate.
+/// Parses exactly one certificate. What stands outside the signed part must say the same as what stands within: the
+/// algorithm (RFC 5280 section 4.1.1.2), and a signature of whole bytes.
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Error> {
     match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
+        Ok(([], certificate))
+            if certificate.signature_value.unused_bits == 0
+                && certificate.signature_algorithm == certificate.tbs_certificate.signature =>
+        {
+            Ok(certificate)
+        }
         Ok(_) | Err(_) => Err(Error::InvalidCertificate),
     }
 }

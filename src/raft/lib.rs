@@ -232,15 +232,7 @@ impl RaftNode {
             addresses: Arc::clone(&addresses),
             removed: removed.clone(),
         };
-        let started =
-            Box::pin(Raft::new(options.node_id, config, peers, log.clone(), machine)).await;
-        let raft = match started {
-            Ok(raft) => raft,
-            Err(error) => {
-                log.stop().await;
-                return Err(RaftError::Fatal(chain(&error)));
-            }
-        };
+        let raft = Self::begin(config, peers, &log, machine).await?;
         let (leadership_sender, leadership) = watch::channel(Leadership::default());
         let bounds = Arc::new(options.bounds());
         let supervisor = Supervisor {
@@ -279,6 +271,20 @@ impl RaftNode {
             return Err(error);
         }
         Ok(node)
+    }
+
+    /// Starts consensus; if it cannot, the log is closed, so that its files are free again.
+    async fn begin(
+        config: Arc<Config>,
+        peers: Peers,
+        log: &LogStore,
+        machine: StateMachine,
+    ) -> Result<Consensus, RaftError> {
+        let started = Box::pin(Raft::new(peers.node_id, config, peers, log.clone(), machine)).await;
+        if started.is_err() {
+            log.stop().await;
+        }
+        started.map_err(|error| RaftError::Fatal(chain(&error)))
     }
 
     /// Makes a new cluster with this node as its one voter, reached at `address` by others, and

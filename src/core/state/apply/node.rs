@@ -44,10 +44,7 @@ impl State {
         let old = self.node(id)?.clone();
         if old.spec.role == Role::Manager && spec.role == Role::Worker {
             // A manager on its way out does not count: both of two could be demoted otherwise.
-            let stays = |node: &Node| {
-                node.id != *id && node.role == Role::Manager && node.spec.role == Role::Manager
-            };
-            if !self.nodes.values().any(|node| stays(node)) {
+            if !self.has_manager_beside(id) {
                 return Err(Rejected::LastManager);
             }
             if !survives_demotion(self, id) {
@@ -69,7 +66,9 @@ impl State {
         force: bool,
     ) -> Result<(), Rejected> {
         let node = self.node(id)?.clone();
-        if node.manager.is_some() {
+        // One that is yet to come into the group may be the only one that stays, while the others are on their way out.
+        let stays_alone = node.role == Role::Manager && !self.has_manager_beside(id);
+        if node.manager.is_some() || stays_alone {
             return Err(Rejected::NodeIsManager { id: id.to_string() });
         }
         if !force && node.status.state == NodeState::Ready {
@@ -77,6 +76,12 @@ impl State {
         }
         self.take_node_out(write, &node);
         Ok(())
+    }
+
+    fn has_manager_beside(&self, id: &NodeId) -> bool {
+        self.nodes.values().any(|node| {
+            node.id != *id && node.role == Role::Manager && node.spec.role == Role::Manager
+        })
     }
 
     fn take_node_out(&mut self, write: &mut Write, node: &Node) {
