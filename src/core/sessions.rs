@@ -18,7 +18,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(3);
 const ENGINE_TAKEOVER_MAX: Duration = Duration::from_secs(16);
 
 /// How long agents of skep may take, which try more than once a second.
-const SKEP_TAKEOVER_MAX: Duration = Duration::from_secs(4);
+const SKEP_TAKEOVER_MAX: Duration = Duration::from_secs(3);
 
 /// Shortest silence that counts, whatever the cluster's setting says.
 const SILENCE_MIN: Duration = Duration::from_secs(2);

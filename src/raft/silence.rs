@@ -8,8 +8,12 @@ use tokio::time::sleep;
 
 use super::RaftNode;
 
-/// Between two attempts to be elected of one voter after the other: about what a vote takes.
-const TURN: Duration = Duration::from_millis(40);
+/// Between two attempts to be elected. The leases of the others end a little later or sooner.
+const ATTEMPT_PERIOD: Duration = Duration::from_millis(50);
+
+/// Attempts of one voter before it is the next one's turn: as long as a vote takes on a busy machine, so that two do not take
+/// the votes from each other.
+const ATTEMPTS_A_TURN: usize = 3;
 
 impl RaftNode {
     /// Tells whether somebody leads whom a majority hears, as far as this node knows.
@@ -33,21 +37,27 @@ impl RaftNode {
             }
             known.term
         };
-        let voters = self.members().voters;
-        let others = voters.iter().filter(|voter| **voter != leader);
-        let Some(rank) = others.clone().position(|voter| *voter == self.inner.node_id) else {
+        let mut voters = self.members().voters;
+        voters.remove(&leader);
+        let Some(rank) = voters.iter().position(|voter| *voter == self.inner.node_id) else {
             return;
         };
-        // One voter after the other, so that two do not take the votes from each other.
-        let turns = |count: usize| TURN * u32::try_from(count).unwrap_or(u32::MAX);
-        let round = turns(others.count());
         let raft = &self.inner.raft;
         let last_heard = || raft.with_raft_state(|state| state.vote_last_modified());
-        let heard = last_heard().await.ok();
+        let heard = last_heard().await.ok().flatten();
         let stands = async {
-            sleep(turns(rank)).await;
-            while last_heard().await.ok() == heard && raft.trigger().elect(true).await.is_ok() {
-                sleep(round).await;
+            let lease = self.inner.election_timeout * 3 / 2;
+            let mut attempts = 0;
+            while last_heard().await.ok().flatten() == heard {
+                // Until its lease is over nobody votes against the leader.
+                if heard.is_none_or(|at| at.elapsed() >= lease) {
+                    let is_turn = attempts / ATTEMPTS_A_TURN % voters.len() == rank;
+                    if is_turn && raft.trigger().elect(true).await.is_err() {
+                        return;
+                    }
+                    attempts += 1;
+                }
+                sleep(ATTEMPT_PERIOD).await;
             }
         };
         tokio::select! {

@@ -119,9 +119,9 @@ fn after_a_change_of_leader_nodes_are_unknown_until_they_come() {
 fn agents_of_skep_find_a_new_leader_sooner() {
     let (node, agent) = (node(1), NodeAgent::Skep { version: "1".to_owned() });
     let mut sessions = Sessions::take_over([(&node, &agent)], Duration::from_secs(5), at(0));
-    look_until(&mut sessions, 3999);
+    look_until(&mut sessions, 2999);
     assert_eq!(state(&sessions), NodeState::Unknown);
-    look_until(&mut sessions, 4000);
+    look_until(&mut sessions, 3000);
     assert_eq!(sessions.verdict(&node), Some((NodeState::Down, NOT_BACK)));
 }
 
