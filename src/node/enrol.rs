@@ -168,21 +168,21 @@ fn dialled(remote: &str, status: &Status) -> Option<EnrolError> {
     let mut cause = status.source();
     while let Some(error) = cause {
         if let Some(failed) = error.downcast_ref::<std::io::Error>() {
-            return Some(EnrolError::Dial { remote: remote.to_owned(), reason: reason_of(failed) });
+            let reason = format!("connect: {}", plain(failed));
+            return Some(EnrolError::Dial { remote: remote.to_owned(), reason });
         }
         cause = error.source();
     }
     None
 }
 
-/// Says what the system says without Rust's additions.
-fn reason_of(error: &std::io::Error) -> String {
+/// Says what the system says, as Docker does: in small letters and without a number.
+pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_lowercase());
-    let text: String = first.into_iter().chain(letters).collect();
-    format!("connect: {text}")
+    first.into_iter().chain(letters).collect()
 }
 
 fn wire(availability: Availability) -> NodeAvailability {

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::enrol::plain;
 use super::identity::{DataDir, Identity};
 use super::machine::Machine;
 use super::upkeep;
@@ -147,7 +148,11 @@ impl Member {
     ) -> Result<Self, BackendError> {
         let Consensus { raft, key, tls } = consensus;
         let listen = tokio::net::TcpListener::bind(identity.listen).await.map_err(|error| {
-            BackendError::Internal(format!("listen tcp {}: bind: {error}", identity.listen))
+            BackendError::Internal(format!(
+                "manager stopped: failed to listen on remote API address: listen tcp {}: bind: {}",
+                identity.listen,
+                plain(&error)
+            ))
         })?;
         let machine = &around.machine;
         let files = (machine.open_files)(&identity.node)
