@@ -40,12 +40,13 @@ fn check_words(filters: &Filters, key: &str, words: &[&str]) -> Result<(), ApiEr
 
 fn shown(filters: &Filters, node: &Node) -> bool {
     let is = |value: &str, word: &str| value.eq_ignore_ascii_case(word);
+    let membership = if node.spec.without_membership { "pending" } else { "accepted" };
     filters.prefix("id", node.id.as_str())
         && filters.prefix("name", &node.description.hostname)
         && filters.labels("label", &node.description.engine_labels)
         && filters.labels("node.label", &node.spec.annotations.labels)
         && filters.any("role", |value| is(value, role_word(node.role)))
-        && filters.any("membership", |value| is(value, "accepted"))
+        && filters.any("membership", |value| is(value, membership))
 }
 
 /// Answers `GET /nodes/{id}`.

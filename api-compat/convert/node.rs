@@ -80,6 +80,7 @@ pub fn spec_from_wire(spec: wire::node::NodeSpec) -> Result<NodeSpec, ApiError> 
         role: role(&spec.role)?,
         availability: availability(&spec.availability)?,
         annotations: Annotations { name: spec.name, labels: spec.labels },
+        without_membership: true,
     })
 }
 

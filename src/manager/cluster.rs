@@ -125,6 +125,7 @@ fn first_node(
             annotations: Annotations::default(),
             role: Role::Manager,
             availability: request.availability,
+            ..NodeSpec::default()
         },
         role: Role::Manager,
         description: with_trust(description, root),

@@ -64,6 +64,8 @@ pub struct NodeSpec {
     pub role: Role,
     /// Whether it takes tasks.
     pub availability: Availability,
+    /// Whether a client gave the spec. Clients name no membership, so that Docker finds such a node pending ever after.
+    pub without_membership: bool,
 }
 
 /// What a node may do in the cluster.
