@@ -1,12 +1,15 @@
-//! Which manager a worker turns to, and when: the one it was sent to, else each it knows in turn, with a growing wait between
-//! rounds. Calls none.
+//! Which manager a worker turns to, and when: the one it was sent to, else each it knows in turn, with a wait between rounds that
+//! is short as long as a new leader may come any moment. Calls none.
 
 use std::time::Duration;
 
 use crate::id::NodeId;
 
-/// Waits before a round of tries, doubling from the first to the second.
-const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Waits before a round of tries, doubling from the first to the second. A new leader gives its nodes a few seconds to come.
+const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
+
+/// Rounds after which no leader is about to come, and the wait from then on.
+const PATIENT: (usize, Duration) = (25, Duration::from_secs(2));
 
 /// Managers remembered; a cluster with more is none of ours.
 const MANAGERS_MAX: usize = 64;
@@ -72,7 +75,8 @@ impl ManagerList {
             return Duration::ZERO;
         }
         let doublings = u32::try_from(round - 1).unwrap_or(u32::MAX).min(16);
-        let longest = WAIT.0.saturating_mul(1 << doublings).min(WAIT.1);
+        let eager = WAIT.0.saturating_mul(1 << doublings).min(WAIT.1);
+        let longest = if round > PATIENT.0 { PATIENT.1 } else { eager };
         longest / 2 + longest / 2 * (roll % 1024) / 1024
     }
 
@@ -125,14 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn rounds_wait_longer_and_longer_until_a_session_opens() {
+    fn rounds_wait_longer_until_a_session_opens() {
         let mut list = list(&["a"]);
         let waits = |list: &mut ManagerList, count: usize| -> Vec<u128> {
             let tries = (0..count).filter_map(|_| list.attempt(0));
             tries.map(|it| it.wait.as_millis()).collect()
         };
         assert_eq!(waits(&mut list, 8), [0, 0, 50, 0, 100, 0, 200, 0]);
-        assert_eq!(waits(&mut list, 20).iter().max(), Some(&1000));
+        assert_eq!(waits(&mut list, 40).iter().max(), Some(&200));
+        assert_eq!(waits(&mut list, 40).iter().max(), Some(&1000));
         list.opened("a");
         assert_eq!(waits(&mut list, 1), [0]);
         let longest = (0..1024).map(|roll| {
@@ -140,7 +145,7 @@ mod tests {
             tired.tries = 1 << 40;
             tired.attempt(roll).map_or(Duration::ZERO, |it| it.wait)
         });
-        assert!(longest.max().is_some_and(|wait| wait <= WAIT.1));
+        assert!(longest.max().is_some_and(|wait| wait <= PATIENT.1));
     }
 
     #[test]
