@@ -77,7 +77,10 @@ impl Call {
             }
             Err(CollectError::TooLong(_)) => Err(self.too_long()),
             Err(CollectError::Broken(error)) => {
-                Err(ApiError::bad_request(format!("invalid JSON: {error}")))
+                // Go's decoder knows of no connection: it misses the rest of a text.
+                let cut_off = error.is::<hyper::Error>();
+                let why = if cut_off { "unexpected EOF".to_owned() } else { error.to_string() };
+                Err(ApiError::bad_request(format!("invalid JSON: {why}")))
             }
             Err(error @ CollectError::Busy) => Err(ApiError::unavailable(error.to_string())),
         }

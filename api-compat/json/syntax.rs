@@ -81,10 +81,13 @@ fn text(error: &serde_json::Error, body: &[u8]) -> String {
     if error.is_eof() {
         return "unexpected EOF".to_owned();
     }
+    let own = error.to_string();
+    if own.starts_with("recursion limit exceeded") {
+        return "exceeded max depth".to_owned();
+    }
     let line = body.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1));
     let before = line.and_then(|line| line.get(..error.column().saturating_sub(1)));
     let found = line.and_then(|line| line.get(error.column().saturating_sub(1))).copied();
-    let own = error.to_string();
     let place = if own.starts_with("expected value") {
         "looking for beginning of value".to_owned()
     } else if own.starts_with("key must be a string") {
@@ -151,6 +154,7 @@ mod tests {
             ("trap", "invalid character 'a' in literal true (expecting 'u')"),
             (r#"{"a": "\q"}"#, "invalid character 'q' in string escape code"),
             ("tru", "unexpected EOF"),
+            (&"[".repeat(1000), "exceeded max depth"),
         ] {
             assert_eq!(syntax_error(body.as_bytes()).as_deref(), Some(expected), "{body}");
         }
