@@ -115,7 +115,7 @@ impl NodePublicKey {
             return Err(Error::InvalidRequest);
         }
         let request = match X509CertificationRequest::from_der(&block.contents) {
-            Ok(([], request)) => request,
+            Ok(([], request)) if request.signature_value.unused_bits == 0 => request,
             Ok(_) | Err(_) => return Err(Error::InvalidRequest),
         };
         request.verify_signature().map_err(|_| Error::InvalidRequest)?;
