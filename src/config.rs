@@ -103,12 +103,22 @@ pub enum CliCommand {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
+    /// See to the host's part of the cluster's networks
+    #[command(subcommand)]
+    Net(NetCommand),
     /// Print a completion script for a shell
     #[command(after_help = "For example: skep completions bash > /etc/bash_completion.d/skep")]
     Completions {
         /// Which shell
         shell: Shell,
     },
+}
+
+/// What is done with the host's part of the cluster's networks.
+#[derive(Debug, Subcommand)]
+pub enum NetCommand {
+    /// Take tunnels, routes, packet rules and virtual addresses away that a stopped daemon left; containers stay
+    Clean,
 }
 
 const DAEMON_HELP: &str = "\
@@ -349,6 +359,7 @@ mod tests {
             | CliCommand::Backup { .. }
             | CliCommand::Restore { .. }
             | CliCommand::Check { .. }
+            | CliCommand::Net(_)
             | CliCommand::Completions { .. } => {
                 panic!("a daemon line parses as one")
             }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use skep::config::{Cli, CliCommand, Config, LogFormat};
+use skep::config::{Cli, CliCommand, Config, LogFormat, NetCommand};
 use skep::node::Machine;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -51,6 +51,9 @@ fn run(command: CliCommand) -> anyhow::Result<ExitCode> {
             let sound = backup::check(&Config::resolve(daemon)?, unlock_key_file.as_deref())?;
             return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        CliCommand::Net(NetCommand::Clean) => runtime()?
+            .block_on(Box::pin(skep::dataplane::clean()))
+            .context("stop the daemon, or let the node leave its cluster, which does the same")?,
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skep", &mut std::io::stdout());
         }

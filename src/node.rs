@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 use crate::agent;
 use crate::api::{EngineProxy, listen};
 use crate::config::Config;
+use crate::dataplane;
 use crate::manager::cluster::FIRST_MEMBER;
 use crate::manager::{SwarmAddresses, cluster, host_addresses};
 
@@ -389,6 +390,8 @@ impl Node {
         data.erase()?;
         let machine = &self.around.machine;
         let files = (machine.open_files)(&identity.node)?;
+        // The engine's bridges go after what hangs on them.
+        Box::pin(dataplane::clear(&machine.data_plane)).await;
         let cleared = agent::clear(&*machine.engine, &identity.node, &*files).await;
         if let Err(failure) = cleared {
             warn!(

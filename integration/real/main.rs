@@ -29,6 +29,7 @@ mod daemon;
 mod full_disk;
 mod kill9;
 mod managers;
+mod overlays;
 mod proxy;
 mod restart;
 mod stack;

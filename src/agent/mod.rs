@@ -18,9 +18,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
-use skep_core::agent::{Found, NodeContext, Sight, compare, needed_networks, recover, stale_files};
+use skep_core::agent::{
+    Found, NodeContext, Sight, compare, needed_networks, network_plan, recover, stale_files,
+};
 use skep_core::assign::Assigned;
 use skep_core::id::{NetworkId, NodeId, TaskId};
+use skep_core::model::network::Network;
 use skep_core::model::task::{Task, TaskState};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -28,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::clock;
+use crate::dataplane::Drains;
 use crate::engine::{Engine, EngineError, Wake};
 use files::PayloadFiles;
 use images::Images;
@@ -58,6 +62,8 @@ pub struct AgentDeps {
     pub reports: Arc<dyn ReportSink>,
     /// Where payloads are put.
     pub files: Arc<dyn PayloadFiles>,
+    /// What tasks wait for before they stop.
+    pub drains: Drains,
     /// Ends the agent; containers stay.
     pub shutdown: CancellationToken,
 }
@@ -75,6 +81,7 @@ struct Shared {
     /// Asks for unused networks to be removed.
     collect: Notify,
     context: Mutex<Option<NodeContext>>,
+    drains: Drains,
     shutdown: CancellationToken,
 }
 
@@ -107,12 +114,16 @@ pub struct Agent {
     needed: BTreeSet<NetworkId>,
     /// Whether the engine may have networks that are not needed.
     spare_networks: bool,
+    /// Networks that stand without a task, as far as they were there or have just been begun.
+    stand: BTreeSet<NetworkId>,
+    /// Those being made.
+    standing: JoinSet<()>,
 }
 
 impl Agent {
     /// Runs until shut down.
     pub async fn run(deps: AgentDeps) {
-        let AgentDeps { engine, node, assigned, reports: sink, files, shutdown } = deps;
+        let AgentDeps { engine, node, assigned, reports: sink, files, drains, shutdown } = deps;
         let shared = Arc::new(Shared {
             images: Images::new(engine.clone()),
             engine,
@@ -123,6 +134,7 @@ impl Agent {
             ensuring: tokio::sync::Mutex::new(()),
             collect: Notify::new(),
             context: Mutex::new(None),
+            drains,
             shutdown: shutdown.clone(),
         });
         let mut agent = Self {
@@ -135,6 +147,8 @@ impl Agent {
             discarding: BTreeSet::new(),
             needed: BTreeSet::new(),
             spare_networks: true,
+            stand: BTreeSet::new(),
+            standing: JoinSet::new(),
         };
         // Boxed for their size.
         let reporting = Box::pin(shared.reports.run(sink.as_ref(), &shutdown));
@@ -215,6 +229,7 @@ impl Agent {
                         self.discarding.remove(&container);
                     }
                 }
+                Some(_) = self.standing.join_next() => {}
                 () = shared.collect.notified() => self.collect_networks(true).await,
                 _ = resync.tick() => self.resync().await,
             }
@@ -319,7 +334,8 @@ impl Agent {
 
     /// Removes networks that no task needs. Runs between changes of the assignment, so no new task can need them yet.
     async fn collect_networks(&mut self, always: bool) {
-        let needed = needed_networks(&self.current);
+        let needed = needed_networks(&self.current, &self.shared.node);
+        self.make_standing();
         if !always && needed.is_superset(&self.needed) {
             self.needed = needed;
             return;
@@ -327,6 +343,9 @@ impl Agent {
         self.needed = needed;
         self.spare_networks = true;
         let Ok(held) = self.shared.engine.networks(&self.shared.node).await else { return };
+        let is_there = |id: &NetworkId| held.iter().any(|it| it.network.as_ref() == Some(id));
+        self.stand.retain(is_there);
+        self.make_standing();
         let mut kept = false;
         for network in held {
             if network.network.as_ref().is_some_and(|id| self.needed.contains(id)) {
@@ -344,9 +363,19 @@ impl Agent {
         self.spare_networks = kept;
     }
 
+    /// Makes networks that are needed without a task, each in its own time.
+    fn make_standing(&mut self) {
+        for network in self.current.standing(&self.shared.node) {
+            if self.stand.insert(network.id.clone()) {
+                self.standing.spawn(stand(self.shared.clone(), network.clone()));
+            }
+        }
+    }
+
     /// Lets workers end by themselves; they stop at the next point where nothing is half done.
     async fn finish(&mut self) {
         self.discards.abort_all();
+        self.standing.abort_all();
         while self.running.join_next().await.is_some() {}
     }
 }
@@ -363,6 +392,15 @@ fn same_input(held: &Input, task: Option<&Task>, assigned: &Assigned) -> bool {
     networks_same
         && (std::ptr::eq(old, new)
             || (old.desired == new.desired && old.status.state == new.status.state))
+}
+
+/// Makes a network; the next comparison with the engine finds whether it is there.
+async fn stand(shared: Arc<Shared>, network: Arc<Network>) {
+    let Ok(Some(plan)) = network_plan(&network, &shared.node) else { return };
+    let _ensuring = shared.ensuring.lock().await;
+    if let Err(error) = shared.engine.ensure_network(&plan).await {
+        warn!(network.id = %network.id, %error, "network of the routing mesh not made");
+    }
 }
 
 /// Stops and removes a container that belongs to no assigned task.

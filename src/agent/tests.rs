@@ -14,6 +14,7 @@ use skep_core::model::task::{TaskState, TaskStatus};
 use super::files::NoFiles;
 use super::status::ReportError;
 use super::*;
+use crate::dataplane::Settings;
 use crate::engine::sim::SimEngine;
 
 /// Longest wait for anything; only failing tests take it.
@@ -75,6 +76,10 @@ impl World {
             assigned: self.sink.assigned.subscribe(),
             reports: self.sink.clone(),
             files: Arc::new(NoFiles),
+            drains: Drains::new(
+                tokio::sync::watch::channel(Arc::default()).1,
+                &Settings { kernel: false, ..Settings::default() },
+            ),
             shutdown: self.shutdown.clone(),
         };
         self.agent = Some(tokio::spawn(Box::pin(Agent::run(deps))));

@@ -422,11 +422,22 @@ impl Worker {
         let grace = self.task.spec.container().and_then(|spec| spec.stop_grace_period);
         let grace =
             grace.map_or(GRACE_SECONDS, |grace| i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
+        let stop = async {
+            if self.is_told_to_stop() {
+                self.shared.drains.wait(&self.task.id).await;
+            }
+            self.shared.engine.stop(&container, grace).await
+        };
         let stopped = tokio::select! {
-            stopped = self.shared.engine.stop(&container, grace) => stopped,
+            stopped = stop => stopped,
             () = self.shared.shutdown.cancelled() => return Ok(()),
         };
         stopped.map_err(|error| error.to_string())
+    }
+
+    /// A container that is ill, or that nobody knows any more, is not led to.
+    fn is_told_to_stop(&self) -> bool {
+        self.task.desired >= TaskState::Shutdown
     }
 
     async fn drop_container(&mut self) -> Act {

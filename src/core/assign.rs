@@ -18,11 +18,18 @@ pub struct Assigned {
     pub secrets: BTreeMap<SecretId, Arc<Secret>>,
     /// Configs of tasks that are meant to run.
     pub configs: BTreeMap<ConfigId, Arc<Config>>,
-    /// Networks of those tasks, with the node's gateway in `Network::gateways`.
+    /// Networks of those tasks, and that of the routing mesh once the node has a part in it, with the node's gateway in
+    /// `Network::gateways`.
     pub networks: BTreeMap<NetworkId, Arc<Network>>,
 }
 
 impl Assigned {
+    /// Lists the networks that the node has a bridge of whether or not its tasks need one: clients of the routing mesh
+    /// come in everywhere.
+    pub fn standing<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a Arc<Network>> {
+        self.networks.values().filter(|network| stands(network, node))
+    }
+
     /// Tells whether two sets hold the very same objects. Objects that were only written anew count as others.
     pub fn is_same(&self, other: &Self) -> bool {
         fn same<K: PartialEq, T>(left: &BTreeMap<K, Arc<T>>, right: &BTreeMap<K, Arc<T>>) -> bool {
@@ -144,7 +151,14 @@ pub fn assigned(state: &State, node: &NodeId) -> Assigned {
         add_dependencies(state, task, &mut set);
         set.tasks.insert(task.id.clone(), task.clone());
     }
+    for network in state.networks().values().filter(|network| stands(network, node)) {
+        set.networks.insert(network.id.clone(), network.clone());
+    }
     set
+}
+
+fn stands(network: &Network, node: &NodeId) -> bool {
+    network.spec.ingress && network.gateways.contains_key(node)
 }
 
 fn add_dependencies(state: &State, task: &Task, set: &mut Assigned) {

@@ -1,32 +1,42 @@
-//! Executes what the core's network plan says: names and published ports. Decides nothing, makes no network.
+//! Executes what the core's network plan says: names, published ports, the kernel's network. Decides nothing, makes no
+//! network.
 
 mod back_off;
 mod dns;
+mod drain;
 #[cfg(test)]
 mod fixture;
+mod kernel;
 mod per_source;
 mod relay;
 mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use skep_core::State;
+use skep_core::error::chain;
 use skep_core::id::NodeId;
+use skep_core::net::kernel::Desired;
 use skep_core::net::names::NameTable;
+use skep_core::net::plan::Host;
 use skep_core::net::served::may_differ;
-use skep_core::net::{bridges, ports};
+use skep_core::net::{bridges, plan, ports};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// What is answered to a packet, apart from the sockets.
 pub use dns::message;
 
+pub use drain::Drains;
+pub use kernel::KernelError;
+
 use dns::NameServers;
+use kernel::KernelPlane;
 use relay::Relays;
 
 /// What of the data plane differs between a real node and a test.
@@ -38,54 +48,97 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
     /// The only address to publish ports on; all addresses of both families when absent.
     pub publish_on: Option<IpAddr>,
+    /// Whether the kernel's network is kept; without it ports are relayed and nothing leads to other hosts.
+    pub kernel: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { dns_port: 53, resolv_conf: PathBuf::from("/etc/resolv.conf"), publish_on: None }
+        let resolv_conf = PathBuf::from("/etc/resolv.conf");
+        Self { dns_port: 53, resolv_conf, publish_on: None, kernel: true }
     }
 }
 
-/// Name servers and relays of one node.
+/// Name servers and relays of one node, and the keeper of the kernel's network beside them.
 pub struct DataPlane {
     names: NameServers,
     relays: Relays,
+    settings: Settings,
+    host: Host,
+    plan: watch::Sender<Arc<Desired>>,
 }
 
 impl DataPlane {
-    /// Makes one that serves nothing yet.
-    pub fn new(settings: Settings) -> Self {
+    /// Makes one that serves nothing yet, for a node whose tunnels end at `addr`.
+    pub fn new(settings: Settings, node: NodeId, addr: IpAddr) -> Self {
+        // Tunnels between IPv6 addresses are not made; such a node is none that others lead to.
+        let addr = match addr {
+            IpAddr::V4(addr) => addr,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
         Self {
-            names: NameServers::new(settings.dns_port, settings.resolv_conf),
+            names: NameServers::new(settings.dns_port, settings.resolv_conf.clone()),
             relays: Relays::new(settings.publish_on),
+            settings,
+            host: Host { node, addr },
+            plan: watch::Sender::default(),
         }
     }
 
-    /// Follows the newest state until `shutdown`, then closes all sockets.
+    /// Follows the newest state until `shutdown`, then closes all sockets. What the kernel was told stays.
     ///
     /// Addresses are bound before the engine has made their bridges, so it needs no word from the engine.
     pub async fn run(
         mut self,
         mut states: watch::Receiver<Arc<State>>,
-        node: NodeId,
         shutdown: CancellationToken,
     ) {
-        let mut last: Option<Arc<State>> = None;
-        loop {
-            let state = states.borrow_and_update().clone();
-            if last.as_ref().is_none_or(|last| may_differ(last, &state)) {
-                self.follow(&state, &node);
+        let (led, mut is_led) = watch::channel(false);
+        let keeper = self.keep_kernel(led, shutdown.clone());
+        let serve = async {
+            let mut last: Option<Arc<State>> = None;
+            let mut was_led = false;
+            loop {
+                let state = states.borrow_and_update().clone();
+                let led = *is_led.borrow_and_update();
+                let known = last.as_ref().filter(|_| led == was_led);
+                if known.is_none_or(|last| may_differ(last, &state)) {
+                    self.follow(&state, led);
+                }
+                (last, was_led) = (Some(state), led);
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    changed = states.changed() => if changed.is_err() { break },
+                    Ok(()) = is_led.changed() => {}
+                }
             }
-            last = Some(state);
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                changed = states.changed() => if changed.is_err() { break },
-            }
-        }
-        tokio::join!(self.names.stop(), self.relays.stop());
+            tokio::join!(self.names.stop(), self.relays.stop());
+        };
+        tokio::join!(serve, keeper);
     }
 
-    fn follow(&mut self, state: &State, node: &NodeId) {
+    /// Starts what keeps the kernel's network, if this daemon may.
+    fn keep_kernel(
+        &self,
+        led: watch::Sender<bool>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let plan = self.plan.subscribe();
+        let kernel = self.settings.kernel.then(KernelPlane::open);
+        async move {
+            match kernel {
+                Some(Ok(kernel)) => Box::pin(kernel.run(plan, led, stop)).await,
+                Some(Err(error)) => warn!(
+                    error = %chain(&error),
+                    "networks do not span hosts from here, and published ports are relayed"
+                ),
+                None => {}
+            }
+        }
+    }
+
+    fn follow(&mut self, state: &State, led: bool) {
+        let node = &self.host.node;
         let gateways = bridges::gateways(state, node);
         let published = ports::published(state, node);
         debug!(
@@ -94,8 +147,41 @@ impl DataPlane {
             ports = published.len(),
             "data plane follows"
         );
-        self.names.set_table(NameTable::new(state, node));
+        if self.settings.kernel {
+            let desired = plan::desired(state, &self.host);
+            self.plan.send_if_modified(|held| {
+                let differs = **held != desired;
+                if differs {
+                    *held = Arc::new(desired);
+                }
+                differs
+            });
+        }
+        self.names.set_table(NameTable::new(state, node, led));
         self.names.set_addresses(gateways);
         self.relays.set(published);
+    }
+}
+
+/// Takes everything away that the kernel was told.
+///
+/// # Errors
+/// Says what could not be taken away, or that a daemon keeps it.
+pub async fn clean() -> Result<(), KernelError> {
+    Box::pin(KernelPlane::open()?.clear()).await
+}
+
+/// Takes everything away that the kernel was told, for a node that leaves its cluster.
+pub async fn clear(settings: &Settings) {
+    if !settings.kernel {
+        return;
+    }
+    match clean().await {
+        // What another daemon keeps is not this one's to take away.
+        Ok(()) | Err(KernelError::Held) => {}
+        Err(error) => {
+            let error = chain(&error);
+            warn!(%error, "the host's network may still hold parts of the cluster's");
+        }
     }
 }

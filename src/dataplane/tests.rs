@@ -38,12 +38,14 @@ async fn names_and_ports_follow_the_state() {
         dns_port: free_port(),
         resolv_conf: "/nonexistent".into(),
         publish_on: Some(ip("127.0.0.1")),
+        kernel: false,
     };
     let (server, port) = (at("127.0.51.1", settings.dns_port), at("127.0.0.1", free_port()));
     let mut world = World::new(51, &[5]);
     let (sender, states) = watch::channel(world.state());
     let shutdown = CancellationToken::new();
-    let plane = tokio::spawn(DataPlane::new(settings).run(states, node(), shutdown.clone()));
+    let plane = DataPlane::new(settings, node(), ip("127.0.0.1"));
+    let plane = tokio::spawn(plane.run(states, shutdown.clone()));
     let answer = |expect: Vec<IpAddr>| async move {
         until("the name has new addresses", || async {
             (resolve("127.0.51.5", server).await? == expect).then_some(())

@@ -38,7 +38,7 @@ use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
 use crate::clock;
 use crate::config::Config;
-use crate::dataplane::DataPlane;
+use crate::dataplane::{DataPlane, Drains};
 use crate::manager::ca::{Authority, NodeService, RootService};
 use crate::manager::dispatcher::{AgentService, Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
@@ -186,10 +186,12 @@ impl Member {
             assigned: assignments,
             reports: Arc::new(Reporter { raft: raft.clone(), node: identity.node.clone() }),
             files,
+            drains: Drains::new(raft.watch(), &machine.data_plane),
             shutdown: stop.clone(),
         }));
-        let plane = DataPlane::new(machine.data_plane.clone());
-        tasks.spawn(plane.run(raft.watch(), identity.node.clone(), stop.clone()));
+        let plane =
+            DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
+        tasks.spawn(plane.run(raft.watch(), stop.clone()));
         let keeper = upkeep::Upkeep::new(
             around,
             identity.node.clone(),

@@ -31,7 +31,7 @@ use super::member::{Surroundings, assign};
 use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
-use crate::dataplane::DataPlane;
+use crate::dataplane::{DataPlane, Drains};
 use crate::rpc::tls::Tls;
 
 /// A running worker.
@@ -101,10 +101,12 @@ impl Worker {
             assigned,
             reports: Arc::new(Reporter(way)),
             files,
+            drains: Drains::new(states.clone(), &machine.data_plane),
             shutdown: stop.clone(),
         }));
-        let plane = DataPlane::new(machine.data_plane.clone());
-        tasks.spawn(plane.run(states, identity.node.clone(), stop.clone()));
+        let plane =
+            DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
+        tasks.spawn(plane.run(states, stop.clone()));
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
         let tasks = Mutex::new(tasks);
         Ok(Self { identity, managers, promoted, open: sessions, stop, tasks })

@@ -85,6 +85,7 @@ impl Site {
             data_plane: dataplane::Settings {
                 dns_port: 20_000 + u16::from(self.addr.octets()[3]),
                 publish_on: Some(self.addr.into()),
+                kernel: false,
                 ..dataplane::Settings::default()
             },
         }

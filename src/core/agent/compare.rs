@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::recover::{Found, recover};
 use super::step::Container;
 use crate::assign::Assigned;
-use crate::id::{NetworkId, TaskId};
+use crate::id::{NetworkId, NodeId, TaskId};
 
 /// What a worker saw last of its container, as far as a list of all containers tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,9 +85,10 @@ pub fn stale_files(assigned: &Assigned, found: &[Found], files: Vec<TaskId>) -> 
 }
 
 /// Returns the networks that the node has to have: those of tasks that have not ended.
-pub fn needed_networks(assigned: &Assigned) -> BTreeSet<NetworkId> {
+pub fn needed_networks(assigned: &Assigned, node: &NodeId) -> BTreeSet<NetworkId> {
     let live = assigned.tasks.values().filter(|task| !task.status.state.is_terminal());
-    live.flat_map(|task| task.networks.iter().map(|held| held.network.id.clone())).collect()
+    let of_tasks = live.flat_map(|task| task.networks.iter().map(|held| held.network.id.clone()));
+    of_tasks.chain(assigned.standing(node).map(|network| network.id.clone())).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A member of the cluster: what the user wants of it, what it has, how it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +113,8 @@ pub struct NodeDescription {
     pub engine_api: Option<(u32, u32)>,
     /// Subnets that its host routes on its own, those of the cluster's networks left out.
     pub host_subnets: Vec<String>,
+    /// Its end of the tunnels between nodes; absent where it is the address that managers see.
+    pub data_path: Option<IpAddr>,
     /// Labels of the engine.
     pub engine_labels: Labels,
     /// Plugins as (type, name), sorted.

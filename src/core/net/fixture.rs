@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
-use crate::model::Annotations;
 use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
+use crate::model::node::{Node, NodeAgent};
 use crate::model::service::{NetworkAttachment, Service, ServiceSpec, TaskSpec};
 use crate::model::task::{Task, TaskNetwork, TaskState};
+use crate::model::{Annotations, Driver};
 use crate::state::State;
 
 /// The parts of a state, in the form it is stored in.
@@ -18,6 +19,7 @@ pub struct World {
     services: Vec<Service>,
     tasks: Vec<Task>,
     networks: Vec<Network>,
+    nodes: Vec<Node>,
 }
 
 /// Parses an address.
@@ -47,6 +49,7 @@ impl World {
         let config = IpamConfig { subnet: subnet.to_owned(), ..IpamConfig::default() };
         network.allocation = Some(NetworkAllocation {
             ipam: IpamOptions { configs: vec![config], ..IpamOptions::default() },
+            vni: 4096 + u32::try_from(self.networks.len()).expect("tests make few networks"),
             ..NetworkAllocation::default()
         });
         if let Ok(subnet) = subnet.parse::<super::cidr::Cidr>() {
@@ -54,6 +57,26 @@ impl World {
         }
         self.networks.push(network);
         self.networks.last_mut().expect("one was pushed")
+    }
+
+    /// Adds a node that runs skep.
+    pub fn host(&mut self, number: u64, addr: &str) -> &mut Node {
+        let mut node = Node {
+            id: Self::node(number),
+            agent: Some(NodeAgent::Skep { version: "1".to_owned() }),
+            ..Node::default()
+        };
+        node.status.addr = addr.to_owned();
+        self.nodes.push(node);
+        self.nodes.last_mut().expect("one was pushed")
+    }
+
+    /// Gives a node a bridge of a network.
+    pub fn join(&mut self, network: &str, node: u64, gateway: &str) {
+        let mut networks = self.networks.iter_mut();
+        let network = networks.find(|it| it.spec.annotations.name == network);
+        let network = network.expect("the test made the network first");
+        network.gateways.insert(Self::node(node), ip(gateway));
     }
 
     /// Adds a service; an attachment is written `network` or `network=alias`.
@@ -104,6 +127,25 @@ impl World {
         task.status.state = TaskState::Running;
         self.tasks.push(task);
         self.tasks.last_mut().expect("one was pushed")
+    }
+
+    /// Makes a network one that is to be encrypted.
+    pub fn encrypt(&mut self, network: &str) {
+        let mut networks = self.networks.iter_mut();
+        let network = networks.find(|it| it.spec.annotations.name == network);
+        let options = [("encrypted".to_owned(), String::new())].into();
+        network.expect("the test made the network first").spec.driver =
+            Some(Driver { name: "overlay".to_owned(), options });
+    }
+
+    /// Returns the task that was made first.
+    pub fn first_task(&mut self) -> &mut Task {
+        self.tasks.first_mut().expect("one was made")
+    }
+
+    /// Removes all services; their tasks are still to be stopped.
+    pub fn drop_services(&mut self) {
+        self.services.clear();
     }
 
     /// Makes the state as a snapshot of these objects would.

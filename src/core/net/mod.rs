@@ -1,11 +1,17 @@
-//! Who may resolve which name to what, and which ports lead where. Touches no kernel.
+//! What a node's network should be: names, ports, and the kernel's links, tables and packet rules. Touches no kernel.
 
 pub mod bridges;
 pub mod cidr;
+pub mod drain;
 #[cfg(test)]
 mod fixture;
+pub mod kernel;
+pub mod mac;
 pub mod names;
+pub mod plan;
 pub mod ports;
+mod rules;
+pub mod ruleset;
 pub mod served;
 
 use std::net::IpAddr;
@@ -13,12 +19,26 @@ use std::net::IpAddr;
 use crate::id::NodeId;
 use crate::model::network::Network;
 use crate::model::task::{Task, TaskState};
+use crate::state::State;
 use cidr::Cidr;
 
-/// Tells whether what is sent from `node` to a task's address arrives. A network is a bridge on each node that has tasks
-/// on it, and bridges of several nodes are not connected yet; what joins them changes this one function.
-pub fn reaches(node: &NodeId, task: &Task) -> bool {
+/// All tables of packet rules that are ever skep's.
+pub use rules::TABLES;
+
+/// Tells whether a network leads to other nodes. One that is to be encrypted does not, as long as tunnels are not: nothing
+/// of it ever crosses a wire in clear.
+pub fn spans_nodes(network: &Network) -> bool {
+    let options = network.spec.driver.as_ref().map(|driver| &driver.options);
+    options.is_none_or(|options| !options.contains_key("encrypted"))
+}
+
+/// Tells whether what is sent from `node` to a task's address arrives: the task is there, or both are joined by a network.
+pub fn reaches(state: &State, node: &NodeId, task: &Task) -> bool {
     task.node.as_ref() == Some(node)
+        || task.networks.iter().any(|held| {
+            let network = state.networks().get(&held.network.id);
+            network.is_some_and(|it| it.gateways.contains_key(node) && spans_nodes(it))
+        })
 }
 
 /// Tells whether traffic may be sent to a task: it runs, is healthy and is not about to stop.

@@ -8,6 +8,7 @@ use super::cidr::Cidr;
 use super::{plain, reaches, subnets, takes_traffic};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
+use crate::model::service::Service;
 use crate::model::task::Task;
 use crate::state::State;
 
@@ -77,17 +78,18 @@ struct Zone {
 }
 
 impl NameTable {
-    /// Makes the table of `node`.
-    pub fn new(state: &State, node: &NodeId) -> Self {
+    /// Makes the table of `node`. Where `virtual_ips` are led to tasks, services are known by them, else by their tasks.
+    pub fn new(state: &State, node: &NodeId, virtual_ips: bool) -> Self {
         let mut table = Self::default();
         for network in state.networks().values() {
             table.add_network(network, node);
         }
-        for task in state.tasks().values().filter(|task| reaches(node, task)) {
+        for task in state.tasks().values().filter(|task| reaches(state, node, task)) {
             table.add_asker(state, task);
-            table.add_task(state, task);
+            let service = task.service.as_ref().and_then(|id| state.services().get(id));
+            table.add_task(service, task, virtual_ips);
         }
-        table.add_services(state);
+        table.add_services(state, virtual_ips);
         table
     }
 
@@ -130,21 +132,27 @@ impl NameTable {
         }
     }
 
-    fn add_task(&mut self, state: &State, task: &Task) {
+    fn add_task(&mut self, service: Option<&Arc<Service>>, task: &Task, virtual_ips: bool) {
         if !takes_traffic(task) {
             return;
         }
-        let Some(service) = &task.service else { return self.add_attached(task) };
-        let annotations = state
-            .services()
-            .get(service)
-            .map_or(&*task.service_annotations, |service| &service.spec.annotations);
+        if task.service.is_none() {
+            return self.add_attached(task);
+        }
+        let annotations =
+            service.map_or(&*task.service_annotations, |service| &service.spec.annotations);
         let own = task.name();
         let container = task.status.container.as_ref().and_then(|container| container.id.get(..12));
         for attached in &task.networks {
             let Some(zone) = self.zones.get_mut(&attached.network.id) else { continue };
             for addr in plain(&attached.addresses) {
-                zone.add_service(&annotations.name, &attached.aliases, Some(addr));
+                let network = &attached.network.id;
+                let by_service = virtual_ips
+                    && service.is_some_and(|service| virtual_ip(service, network).is_some());
+                for name in service_names(&annotations.name, &attached.aliases) {
+                    zone.add(&format!("tasks.{name}"), Some(addr));
+                    zone.add(name, (!by_service).then_some(addr));
+                }
                 zone.add(&own, Some(addr));
                 if let Some(id) = container {
                     zone.add(id, Some(addr));
@@ -170,12 +178,18 @@ impl NameTable {
     }
 
     /// Notes services without tasks too: their names are known, so that they are not looked for elsewhere.
-    fn add_services(&mut self, state: &State) {
+    fn add_services(&mut self, state: &State, virtual_ips: bool) {
         for service in state.services().values() {
             for attachment in &service.spec.task.networks {
-                if let Some(zone) = self.zones.get_mut(&attachment.target) {
-                    let name = &service.spec.annotations.name;
-                    zone.add_service(name, &attachment.aliases, None);
+                let Some(zone) = self.zones.get_mut(&attachment.target) else { continue };
+                let addr = virtual_ip(service, &attachment.target).filter(|_| virtual_ips);
+                for name in service_names(&service.spec.annotations.name, &attachment.aliases) {
+                    zone.add(&format!("tasks.{name}"), None);
+                    zone.add(name, addr);
+                    if let Some(addr) = addr {
+                        let owner = format!("{}.{}", service.spec.annotations.name, zone.name);
+                        zone.owners.entry(addr).or_insert(owner);
+                    }
                 }
             }
         }
@@ -244,16 +258,19 @@ impl NameTable {
 }
 
 impl Zone {
-    fn add_service(&mut self, name: &str, aliases: &[String], addr: Option<IpAddr>) {
-        for name in aliases.iter().map(String::as_str).chain([name]) {
-            self.add(name, addr);
-            self.add(&format!("tasks.{name}"), addr);
-        }
-    }
-
     fn add(&mut self, name: &str, addr: Option<IpAddr>) {
         self.names.entry(name.to_lowercase()).or_default().extend(addr);
     }
+}
+
+fn service_names<'a>(name: &'a str, aliases: &'a [String]) -> impl Iterator<Item = &'a str> {
+    aliases.iter().map(String::as_str).chain([name])
+}
+
+/// Returns the address by which a service is known on a network, if it has one of its own.
+fn virtual_ip(service: &Service, network: &NetworkId) -> Option<IpAddr> {
+    let mut held = service.endpoint.iter().flat_map(|endpoint| &endpoint.virtual_ips);
+    held.find(|held| held.network == *network).map(|held| held.addr)
 }
 
 /// Returns the servers the user wants the task to ask. Loopback would be this node's own, not the container's.

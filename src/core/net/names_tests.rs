@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::container::{ContainerSpec, DnsConfig};
-use crate::model::service::{Runtime, TaskSpec};
+use crate::model::service::{Endpoint, Runtime, TaskSpec, VirtualIp};
 use crate::model::task::{ContainerStatus, TaskState};
 use crate::net::fixture::{World, ip};
 
@@ -29,7 +29,7 @@ fn stack() -> World {
 }
 
 fn table(world: &World) -> NameTable {
-    NameTable::new(&world.state(), &World::node(1))
+    NameTable::new(&world.state(), &World::node(1), true)
 }
 
 fn shown(table: &NameTable, source: &str, question: Question<'_>) -> String {
@@ -107,6 +107,34 @@ fn other_questions_about_known_names_are_ours_too() {
     assert!(name.starts_with("shop_web.") && name.ends_with(".shop_front"), "{name}");
     assert_eq!(shown(&table, "10.0.1.5", Question::V4(&name)), "10.0.1.6");
     assert_eq!(shown(&table, "10.0.2.7", Question::Pointer(ip("10.0.1.6"))), "NoWayOut");
+}
+
+#[test]
+fn services_are_known_by_their_own_address_where_it_leads_somewhere() {
+    let mut world = stack();
+    let network = world.network("more", "10.0.3.0/24").id.clone();
+    let service = world.service("api", &["more=a", "back"]);
+    let addr = ip("10.0.3.2");
+    let virtual_ips = vec![VirtualIp { network, addr, prefix: 24 }];
+    service.endpoint = Some(Endpoint { virtual_ips, ..Endpoint::default() });
+    world.task("api", &[("more=a", "10.0.3.5"), ("back", "10.0.2.8")]);
+    world.task("api", &[("more=a", "10.0.3.6")]).node = Some(World::node(2));
+    let led = table(&world);
+    let plain = NameTable::new(&world.state(), &World::node(1), false);
+    for (table, name, expect) in [
+        (&led, "api", "10.0.3.2"),
+        (&led, "a", "10.0.3.2"),
+        (&led, "tasks.api", "10.0.3.5 10.0.3.6"),
+        (&led, "api.back", "10.0.2.8"),
+        (&plain, "api", "10.0.3.5 10.0.3.6"),
+    ] {
+        assert_eq!(shown(table, "10.0.3.5", Question::V4(name)), expect, "{name}");
+    }
+    let owner = shown(&led, "10.0.3.5", Question::Pointer(ip("10.0.3.2")));
+    assert_eq!(owner, "api.more");
+    // A node that has no bridge of a network knows none of its names.
+    let elsewhere = NameTable::new(&world.state(), &World::node(3), true);
+    assert_eq!(shown(&elsewhere, "10.0.3.5", Question::V4("api")), "Refused");
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub struct Publication {
     pub backends: Vec<SocketAddr>,
 }
 
-/// Lists the ports that services publish through the ingress, by protocol and number, with the tasks that `node` reaches.
+/// Lists the ports that services publish through the ingress, by protocol and number, with the tasks that `node` reaches:
+/// its own if there are any, which spares a way, else those of other nodes.
 /// Ports of mode host are the engine's.
 pub fn published(state: &State, node: &NodeId) -> Vec<Publication> {
     let mut ports: BTreeMap<(PortProtocol, u16), Publication> = BTreeMap::new();
@@ -47,14 +48,20 @@ fn is_ingress(port: &PortConfig) -> bool {
 }
 
 fn backends(state: &State, node: &NodeId, service: &Service, port: &PortConfig) -> Vec<SocketAddr> {
-    let mut list: Vec<SocketAddr> = state
-        .service_tasks(&service.id)
-        .filter(|task| takes_traffic(task) && reaches(node, task))
-        .filter_map(|task| Some(SocketAddr::new(ingress_address(task)?, target(task, port)?)))
-        .collect();
-    list.sort_unstable();
-    list.dedup();
-    list
+    let tasks = state.service_tasks(&service.id);
+    let tasks: Vec<_> =
+        tasks.filter(|task| takes_traffic(task) && reaches(state, node, task)).collect();
+    let of = |own: bool| {
+        let tasks = tasks.iter().filter(|task| (task.node.as_ref() == Some(node)) == own);
+        let mut list: Vec<SocketAddr> = tasks
+            .filter_map(|task| Some(SocketAddr::new(ingress_address(task)?, target(task, port)?)))
+            .collect();
+        list.sort_unstable();
+        list.dedup();
+        list
+    };
+    let own = of(true);
+    if own.is_empty() { of(false) } else { own }
 }
 
 /// Returns the port inside the task. A task made before the port was published does not answer it.
@@ -146,11 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn each_node_leads_to_its_own_tasks() {
+    fn each_node_leads_to_its_own_tasks_or_to_all() {
         let mut world = web();
         world.task("web", &[("ingress", "10.0.0.3")]).node = Some(World::node(2));
-        let lead = |node: u64| published(&world.state(), &World::node(node))[0].backends.len();
-        assert_eq!([lead(1), lead(2), lead(3)], [2, 1, 0]);
+        let lead = |world: &World, node: u64| {
+            published(&world.state(), &World::node(node))[0].backends.len()
+        };
+        // Node 3 has no bridge of the mesh yet.
+        assert_eq!([1, 2, 3].map(|node| lead(&world, node)), [2, 1, 0]);
+        world.join("ingress", 3, "10.0.0.20");
+        assert_eq!([1, 2, 3].map(|node| lead(&world, node)), [2, 1, 3]);
     }
 
     #[test]

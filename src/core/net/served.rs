@@ -1,4 +1,4 @@
-//! Whether a change of the state may show in what nodes serve: names and published ports. Costs as much as there are
+//! Whether a change of the state may show in what nodes serve: names, published ports, the kernel's network. Costs as much as there are
 //! changes, while making the tables anew costs as much as there are services and tasks.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::state::State;
 /// Tells whether names or published ports may differ between two states.
 pub fn may_differ(last: &State, next: &State) -> bool {
     !last.networks().ptr_eq(next.networks())
+        || differs(last.nodes(), next.nodes(), |_| true)
         || differs(last.services(), next.services(), service_is_served)
         || differs(last.tasks(), next.tasks(), task_is_served)
 }
@@ -49,6 +50,7 @@ mod tests {
     use crate::model::task::TaskState;
     use crate::net::fixture::World;
     use crate::net::names::NameTable;
+    use crate::net::plan::{Host, desired};
     use crate::net::ports::published;
 
     /// Makes a state of a few services, each with a task, from which of them there are, have a network, publish a port
@@ -88,8 +90,13 @@ mod tests {
             last.networks = next.networks.clone();
             if !may_differ(&last, &next) {
                 let node = World::node(1);
-                prop_assert_eq!(NameTable::new(&last, &node), NameTable::new(&next, &node));
+                for virtual_ips in [false, true] {
+                    let table = |state| NameTable::new(state, &node, virtual_ips);
+                    prop_assert_eq!(table(&last), table(&next));
+                }
                 prop_assert_eq!(published(&last, &node), published(&next, &node));
+                let host = Host { node, addr: [192, 0, 2, 1].into() };
+                prop_assert_eq!(desired(&last, &host), desired(&next, &host));
             }
         }
     }

@@ -289,7 +289,7 @@ impl SimNode {
     }
 
     fn collect_networks(&mut self, assigned: &Assigned) {
-        let needed = needed_networks(assigned);
+        let needed = needed_networks(assigned, &self.id);
         let surplus: Vec<_> = self.host.engine.networks.difference(&needed).cloned().collect();
         for network in surplus {
             self.host.engine.remove_network(&network);

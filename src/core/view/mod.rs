@@ -1,7 +1,9 @@
 //! What one node is shown of the cluster: a small state of its own, made of what its tasks need and what may reach them, and
-//! the parts that change it. The cluster's own object, with its keys, is never in it. Sends nothing.
+//! the parts that change it. Of the cluster's own object, with its keys, it has a port number; of other nodes their
+//! addresses, and of their tasks where they are. Sends nothing.
 
 mod part;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,11 +16,12 @@ pub use part::Part;
 use crate::assign::{Assigned, assigned};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
-use crate::model::node::{Node, NodeCertificate};
-use crate::model::service::{PublishMode, Service, ServiceSpec, TaskSpec};
+use crate::model::service::Service;
 use crate::model::task::Task;
-use crate::model::{Annotations, Meta};
 use crate::state::State;
+use shown::{
+    concerns, is_near, shown_neighbour, shown_network, shown_node, shown_service, shown_task,
+};
 
 /// What a node was shown, and the state it was made from.
 #[derive(Debug, Clone)]
@@ -43,10 +46,12 @@ impl View {
     pub fn follow(&mut self, state: &State) -> Vec<Part> {
         let wanted = assigned(state, &self.node);
         let mut changes = Changes::default();
-        self.follow_node(state, &mut changes);
+        self.follow_cluster(state, &mut changes);
         let networks = self.follow_networks(state, &wanted, &mut changes);
+        self.follow_nodes(state, &networks, &mut changes);
         self.follow_services(state, &networks, &mut changes);
         self.follow_tasks(&wanted, &mut changes);
+        self.follow_neighbours(state, &networks, &mut changes);
         changes.differ(&self.shown.secrets, &wanted.secrets, Part::Secret, Part::NoSecret);
         changes.differ(&self.shown.configs, &wanted.configs, Part::Config, Part::NoConfig);
         self.source = state.clone();
@@ -61,17 +66,34 @@ impl View {
         parts
     }
 
-    fn follow_node(&self, state: &State, changes: &mut Changes) {
-        match (state.nodes.get(&self.node), self.shown.nodes.get(&self.node)) {
-            (Some(node), held) => {
-                let node = shown_node(node);
-                if held.is_none_or(|held| **held != node) {
-                    changes.put.push(Part::Node(Arc::new(node)));
-                }
-            }
-            (None, Some(_)) => changes.gone.push(Part::NoNode(self.node.clone())),
-            (None, None) => {}
+    fn follow_cluster(&self, state: &State, changes: &mut Changes) {
+        let port = |state: &State| state.cluster.as_ref().map(|cluster| cluster.data_path_port);
+        if let Some(wanted) = port(state).filter(|wanted| port(&self.shown) != Some(*wanted)) {
+            changes.put.push(Part::DataPathPort(wanted));
         }
+    }
+
+    /// The node itself, and those that have a bridge of a network it has one of: tunnels lead there.
+    fn follow_nodes(&self, state: &State, networks: &BTreeSet<NetworkId>, changes: &mut Changes) {
+        let joined = networks.iter().filter_map(|id| state.networks.get(id));
+        let joined = joined.filter(|network| network.gateways.contains_key(&self.node));
+        let mut near: BTreeSet<&NodeId> = joined.flat_map(|it| it.gateways.keys()).collect();
+        near.insert(&self.node);
+        for node in near.iter().filter_map(|id| state.nodes.get(*id)) {
+            let held = self.shown.nodes.get(&node.id);
+            if held.is_some()
+                && self.source.nodes.get(&node.id).is_some_and(|it| Arc::ptr_eq(it, node))
+            {
+                continue;
+            }
+            let node = if node.id == self.node { shown_node(node) } else { shown_neighbour(node) };
+            if held.is_none_or(|held| **held != node) {
+                changes.put.push(Part::Node(Arc::new(node)));
+            }
+        }
+        let is_near = |id: &&NodeId| near.contains(*id) && state.nodes.contains_key(*id);
+        let gone = self.shown.nodes.keys().filter(|id| !is_near(id));
+        changes.gone.extend(gone.cloned().map(Part::NoNode));
     }
 
     /// Returns which networks the node is shown: those it has a bridge of, and those its tasks will need one of.
@@ -92,7 +114,7 @@ impl View {
             if held.is_some() && source.is_some_and(|source| Arc::ptr_eq(source, network)) {
                 continue;
             }
-            let network = shown_network(network, &self.node);
+            let network = shown_network(network);
             if held.is_none_or(|held| **held != network) {
                 changes.put.push(Part::Network(Arc::new(network)));
             }
@@ -160,8 +182,57 @@ impl View {
                 Some(_) | None => changes.put.push(Part::Task(task.clone())),
             }
         }
-        let gone = self.shown.tasks.keys().filter(|id| !wanted.tasks.contains_key(*id));
-        changes.gone.extend(gone.cloned().map(Part::NoTask));
+        let own = self.shown.tasks.values().filter(|task| task.node.as_ref() == Some(&self.node));
+        let gone = own.filter(|task| !wanted.tasks.contains_key(&task.id));
+        changes.gone.extend(gone.map(|task| Part::NoTask(task.id.clone())));
+    }
+
+    /// Tasks of other nodes that are on a network of this one.
+    fn follow_neighbours(
+        &self,
+        state: &State,
+        networks: &BTreeSet<NetworkId>,
+        changes: &mut Changes,
+    ) {
+        let is_known: BTreeSet<&NetworkId> = self.shown.networks.keys().collect();
+        if is_known != networks.iter().collect() {
+            for task in state.tasks.values() {
+                self.follow_neighbour(task, networks, changes);
+            }
+            let others =
+                self.shown.tasks.values().filter(|task| task.node.as_ref() != Some(&self.node));
+            let gone = others.filter(|task| !state.tasks.contains_key(&task.id));
+            changes.gone.extend(gone.map(|task| Part::NoTask(task.id.clone())));
+            return;
+        }
+        for difference in self.source.tasks.diff(&state.tasks) {
+            match difference {
+                DiffItem::Add(_, task) | DiffItem::Update { new: (_, task), .. } => {
+                    self.follow_neighbour(task, networks, changes);
+                }
+                DiffItem::Remove(id, _) => {
+                    let held = self.shown.tasks.get(id);
+                    if held.is_some_and(|task| task.node.as_ref() != Some(&self.node)) {
+                        changes.gone.push(Part::NoTask(id.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow_neighbour(&self, task: &Task, networks: &BTreeSet<NetworkId>, changes: &mut Changes) {
+        if task.node.as_ref().is_none_or(|node| *node == self.node) {
+            return;
+        }
+        let held = self.shown.tasks.get(&task.id);
+        if !is_near(task, networks) {
+            changes.gone.extend(held.map(|held| Part::NoTask(held.id.clone())));
+            return;
+        }
+        let task = shown_task(task, networks);
+        if held.is_none_or(|held| **held != task) {
+            changes.put.push(Part::Task(Arc::new(task)));
+        }
     }
 }
 
@@ -198,43 +269,6 @@ impl Changes {
     }
 }
 
-/// Tells whether a service can be named or reached on a node with these networks.
-fn concerns(service: &Service, networks: &BTreeSet<NetworkId>) -> bool {
-    let mut joined = service.spec.task.networks.iter();
-    let ports = service.endpoint.as_ref().map_or(&[][..], |endpoint| &endpoint.ports);
-    ports.iter().any(|port| port.mode == PublishMode::Ingress)
-        || joined.any(|joined| networks.contains(&joined.target))
-}
-
-/// What others need of a service: its names and how it is reached. What it runs is the business of its tasks' nodes.
-fn shown_service(service: &Service) -> Service {
-    let annotations =
-        Annotations { name: service.spec.annotations.name.clone(), ..Annotations::default() };
-    let networks = service.spec.task.networks.clone();
-    let task = Arc::new(TaskSpec { networks, ..TaskSpec::default() });
-    Service {
-        id: service.id.clone(),
-        spec: Arc::new(ServiceSpec { annotations, task, ..ServiceSpec::default() }),
-        endpoint: service.endpoint.clone(),
-        ..Service::default()
-    }
-}
-
-fn shown_network(network: &Network, node: &NodeId) -> Network {
-    let own = network.gateways.get(node).map(|gateway| (node.clone(), *gateway));
-    Network {
-        gateways: own.into_iter().collect(),
-        meta: Meta::default(),
-        last_address: None,
-        ..network.clone()
-    }
-}
-
-/// Its certificate request says nothing to a node that made it.
-fn shown_node(node: &Node) -> Node {
-    Node { certificate: NodeCertificate::default(), meta: Meta::default(), ..node.clone() }
-}
-
 /// Tells whether a task says the same but for what the node itself reported.
 fn only_status_differs(old: &Task, new: &Task) -> bool {
     let same_spec = Arc::ptr_eq(&old.spec, &new.spec) || old.spec == new.spec;
@@ -249,7 +283,9 @@ fn only_status_differs(old: &Task, new: &Task) -> bool {
 
 /// Tells whether two states may differ in what any node is shown.
 pub fn may_differ(last: &State, next: &State) -> bool {
-    !(last.tasks.ptr_eq(&next.tasks)
+    let port = |state: &State| state.cluster.as_ref().map(|cluster| cluster.data_path_port);
+    !(port(last) == port(next)
+        && last.tasks.ptr_eq(&next.tasks)
         && last.nodes.ptr_eq(&next.nodes)
         && last.services.ptr_eq(&next.services)
         && last.networks.ptr_eq(&next.networks)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use crate::model::Meta;
+use crate::model::cluster::Cluster;
 use crate::model::network::Network;
 use crate::model::node::Node;
 use crate::model::secret::{Config, Secret};
@@ -17,21 +18,23 @@ use crate::state::State;
 /// Something to know, or to know no more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Part {
-    /// The node itself.
+    /// UDP port of the overlays.
+    DataPathPort(u32),
+    /// The node itself, or one that tunnels lead to, by its address alone.
     Node(Arc<Node>),
     /// A service, by its names and ports alone.
     Service(Arc<Service>),
-    /// A task, whole.
+    /// A task, whole; one of another node by its names and addresses alone.
     Task(Arc<Task>),
     /// How far a task that is known went.
     Status(TaskId, Meta, TaskStatus),
-    /// A network, with the node's own gateway.
+    /// A network.
     Network(Arc<Network>),
     /// A secret that a task here needs.
     Secret(Arc<Secret>),
     /// A config that a task here needs.
     Config(Arc<Config>),
-    /// The node is gone.
+    /// A node is gone, or of no interest here.
     NoNode(NodeId),
     /// A service is gone, or of no interest here.
     NoService(ServiceId),
@@ -48,6 +51,10 @@ pub enum Part {
 impl Part {
     pub(super) fn put_into(self, state: &mut State) {
         match self {
+            Self::DataPathPort(port) => {
+                let cluster = Cluster { data_path_port: port, ..Cluster::default() };
+                state.cluster = Some(Arc::new(cluster));
+            }
             Self::Node(node) => state.put_node(node),
             Self::Service(service) => state.put_service(service),
             Self::Task(task) => state.put_task(task),

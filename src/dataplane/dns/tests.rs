@@ -73,7 +73,7 @@ fn start(world: &World, conf: &tempfile::NamedTempFile) -> (NameServers, SocketA
     let port = free_port();
     let mut servers = NameServers::new(port, conf.path().to_owned());
     let state = world.state();
-    servers.set_table(NameTable::new(&state, &node()));
+    servers.set_table(NameTable::new(&state, &node(), false));
     let gateways = skep_core::net::bridges::gateways(&state, &node());
     let first = *gateways.first().expect("the world has a gateway");
     servers.set_addresses(gateways);
@@ -200,7 +200,7 @@ async fn we_never_ask_ourselves() {
     let world = World::new(45, &[5]);
     let conf = resolv_conf(&[at("127.0.45.1", port)]);
     let mut servers = NameServers::new(port, conf.path().to_owned());
-    servers.set_table(NameTable::new(&world.state(), &node()));
+    servers.set_table(NameTable::new(&world.state(), &node(), false));
     servers.set_addresses([ip("127.0.45.1")].into());
     let server = at("127.0.45.1", port);
     let answer = ask_udp("127.0.45.5", server, &question("example.org.", RecordType::A)).await;
@@ -220,7 +220,7 @@ async fn a_taken_address_is_served_once_it_is_free() {
     let server = at("127.0.46.1", port);
     let taken = UdpSocket::bind(server).await.expect("loopback binds");
     let mut servers = NameServers::new(port, "/nonexistent".into());
-    servers.set_table(NameTable::new(&world.state(), &node()));
+    servers.set_table(NameTable::new(&world.state(), &node(), false));
     servers.set_addresses([ip("127.0.46.1"), ip("192.0.2.77")].into());
     drop(taken);
     let answer = ask_udp("127.0.46.5", server, &question("web.", RecordType::A)).await;
@@ -229,7 +229,7 @@ async fn a_taken_address_is_served_once_it_is_free() {
 }
 
 fn check_reply(packet: &[u8], transport: Transport) -> Result<(), TestCaseError> {
-    let table = NameTable::new(&World::new(47, &[5, 6, 7]).state(), &node());
+    let table = NameTable::new(&World::new(47, &[5, 6, 7]).state(), &node(), false);
     let reply = match decide(&table, ip("127.0.47.5"), packet, transport, 1) {
         Decision::Drop => return Ok(()),
         Decision::Reply(reply) => reply,

@@ -14,7 +14,7 @@ use skep_core::net::ports::Publication;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::socket;
 
@@ -91,7 +91,7 @@ impl Relays {
                 self.tasks.spawn(udp::run(relay));
             }
             PortProtocol::Sctp => {
-                warn!(port.number = port, "publishing of sctp ports is not supported");
+                info!(port.number = port, port.protocol = "sctp", "port led by the kernel alone");
             }
         }
         Open { backends: sender, close }

@@ -36,6 +36,7 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
     Ok(NodeDescription {
         engine_api: told.or_else(|| api_of(&engine.engine_version)),
         host_subnets: subnets(skep.host_subnets)?,
+        data_path: skep.data_path.parse().ok(),
         hostname: text(from.hostname.clone(), "the host name")?,
         architecture: text(platform.architecture, "the platform")?,
         os: text(platform.os, "the platform")?,
@@ -61,6 +62,7 @@ pub fn wire_description(from: &NodeDescription) -> proto::NodeDescription {
         api_major,
         api_minor,
         host_subnets: from.host_subnets.clone(),
+        data_path: from.data_path.map(|addr| addr.to_string()).unwrap_or_default(),
     });
     proto::NodeDescription {
         hostname: from.hostname.clone(),
@@ -199,6 +201,7 @@ mod tests {
             engine_version: "28.5.2".to_owned(),
             engine_api: Some((1, 47)),
             host_subnets: vec!["10.1.0.0/16".to_owned()],
+            data_path: Some([192, 0, 2, 9].into()),
             engine_labels: [("rack".to_owned(), "r1".to_owned())].into(),
             plugins: vec![("Network".to_owned(), "bridge".to_owned())],
             trust_root_pem: "pem".to_owned(),

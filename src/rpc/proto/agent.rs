@@ -13,6 +13,9 @@ pub struct SkepDescription {
     /// Subnets that its host routes on its own.
     #[prost(string, repeated, tag = "3")]
     pub host_subnets: Vec<String>,
+    /// Its end of the tunnels between nodes, empty where it is the address that managers see.
+    #[prost(string, tag = "4")]
+    pub data_path: String,
 }
 
 /// Asks to be shown what a node needs of the cluster's state.

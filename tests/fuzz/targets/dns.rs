@@ -64,6 +64,6 @@ fn table() -> &'static NameTable {
             "tasks": [task(0), task(1)], "networks": [front],
         });
         let state: State = serde_json::from_value(state).expect("the state can be read");
-        NameTable::new(&state, &node)
+        NameTable::new(&state, &node, true)
     })
 }

@@ -21,10 +21,15 @@ pub(super) fn check(state: &State, node: &SimNode) -> Option<String> {
         return Some(format!("files of task {left} are left"));
     }
     let joined = |network: &&crate::id::NetworkId| {
-        state.node_tasks(&node.id).any(|task| {
-            task.networks.iter().any(|held| held.network.id == **network)
-                && !task.status.state.is_terminal()
-        })
+        let stands = state
+            .networks()
+            .get(*network)
+            .is_some_and(|network| network.spec.ingress && network.gateways.contains_key(&node.id));
+        stands
+            || state.node_tasks(&node.id).any(|task| {
+                task.networks.iter().any(|held| held.network.id == **network)
+                    && !task.status.state.is_terminal()
+            })
     };
     let left = engine.networks.iter().find(|network| !joined(network));
     left.map(|network| format!("network {network} is left"))

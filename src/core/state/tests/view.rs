@@ -12,10 +12,13 @@ use crate::assign::assigned;
 use crate::command::{Command, Proposal};
 use crate::id::NodeId;
 use crate::model::Sensitive;
-use crate::model::node::Role;
+use crate::model::cluster::Cluster;
+use crate::model::node::{NodeCertificate, Role};
 use crate::model::secret::SecretSpec;
+use crate::model::service::TaskSpec;
 use crate::model::task::{Task, TaskState};
 use crate::net::names::{NameTable, Question};
+use crate::net::plan::{Host, desired};
 use crate::net::{bridges, ports};
 use crate::state::State;
 use crate::time::Timestamp;
@@ -39,7 +42,11 @@ fn check(whole: &State, shown: &State, node: &NodeId) -> Result<(), TestCaseErro
     prop_assert!(all.networks.keys().eq(seen.networks.keys()));
     prop_assert_eq!(bridges::gateways(whole, node), bridges::gateways(shown, node));
     prop_assert_eq!(ports::published(whole, node), ports::published(shown, node));
-    let (names, few) = (NameTable::new(whole, node), NameTable::new(shown, node));
+    let addr = std::net::Ipv4Addr::new(192, 0, 2, 1);
+    let host = Host { node: node.clone(), addr };
+    prop_assert_eq!(desired(whole, &host), desired(shown, &host));
+    let names_of = |state| NameTable::new(state, node, true);
+    let (names, few) = (names_of(whole), names_of(shown));
     // Who ended asks nothing; arbitrary commands may have given its address to a task that is not known here yet.
     let live = |task: &&Arc<Task>| !task.status.state.is_terminal();
     let held = |addr: &IpAddr| {
@@ -56,11 +63,19 @@ fn check(whole: &State, shown: &State, node: &NodeId) -> Result<(), TestCaseErro
         }
     }
     // Nothing that others need alone.
-    prop_assert!(shown.cluster().is_none());
-    prop_assert!(shown.nodes().keys().all(|id| id == node));
+    let told = shown.cluster().map(|cluster| Cluster { data_path_port: 0, ..(**cluster).clone() });
+    prop_assert!(told.is_none_or(|told| told == Cluster::default()));
+    let others = || shown.nodes().values().filter(|other| other.id != *node);
+    prop_assert!(others().all(|other| other.certificate == NodeCertificate::default()));
+    prop_assert!(others().all(|other| other.description.hostname.is_empty()));
     prop_assert!(shown.secrets().len() == seen.secrets.len());
     prop_assert!(shown.configs().len() == seen.configs.len());
-    prop_assert!(shown.tasks().values().all(|task| task.node.as_ref() == Some(node)));
+    let others = || shown.tasks().values().filter(|task| task.node.as_ref() != Some(node));
+    prop_assert!(others().all(|task| *task.spec == TaskSpec::default()));
+    let joined = |task: &Task| {
+        task.networks.iter().any(|held| shown.networks().contains_key(&held.network.id))
+    };
+    prop_assert!(others().all(|task| joined(task)));
     Ok(())
 }
 
@@ -116,6 +131,7 @@ fn what_a_node_reported_itself_comes_back_in_short() {
     let (mut view, mut other) = (View::new(node_id(0)), View::new(node_id(1)));
     let kinds = |parts: &[Part]| -> Vec<&'static str> {
         let name = |part: &Part| match part {
+            Part::DataPathPort(_) => "port",
             Part::Node(_) => "node",
             Part::Service(_) => "service",
             Part::Task(_) => "task",
@@ -132,8 +148,8 @@ fn what_a_node_reported_itself_comes_back_in_short() {
         };
         parts.iter().map(name).collect()
     };
-    assert_eq!(kinds(&view.follow(&world.state)), ["node", "task", "secret"]);
-    assert_eq!(kinds(&other.follow(&world.state)), ["node"]);
+    assert_eq!(kinds(&view.follow(&world.state)), ["port", "node", "task", "secret"]);
+    assert_eq!(kinds(&other.follow(&world.state)), ["port", "node"]);
     world.place(1, TaskState::Running);
     assert_eq!(kinds(&view.follow(&world.state)), ["status"]);
     assert_eq!(kinds(&other.follow(&world.state)), Vec::<&str>::new());

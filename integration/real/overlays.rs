@@ -1,0 +1,286 @@
+//! Networks that span hosts, with real packets: three hosts of both generations of the engine and a client outside. Names, virtual
+//! addresses, the routing mesh, who may reach whom, and what heals by itself.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// What was taken away must be back by then.
+const HEALED: Duration = Duration::from_secs(10);
+
+/// Where the client outside is.
+const OUTSIDE: &str = "10.77.0.99";
+
+const PAGE: &str = "http://127.0.0.1/cgi-bin/who";
+
+/// Says which task answers, and whom it takes the client for.
+const SERVER: &str = r#"mkdir -p /www/cgi-bin
+printf '#!/bin/sh\necho\necho $(hostname) $REMOTE_ADDR\n' >/www/cgi-bin/who
+chmod +x /www/cgi-bin/who
+exec httpd -f -p 80 -h /www"#;
+
+on_both_engines!(overlays);
+
+fn overlays(generation: Generation) -> Result<()> {
+    let other = match generation {
+        Generation::Debian20 => Generation::Engine28,
+        Generation::Engine28 => Generation::Debian20,
+    };
+    let mut hosts = Hosts::start(&[generation, other, generation])?;
+    let outside = Namespace::on(&hosts.fabric, OUTSIDE)?;
+    let outcome = live(&mut hosts.all, &outside);
+    hosts.explain(outcome)
+}
+
+fn live(hosts: &mut [Host], outside: &Namespace) -> Result<()> {
+    make_cluster(hosts)?;
+    names_lead_to_tasks_on_all_hosts(hosts)?;
+    ports_lead_to_tasks_from_any_host(hosts, outside)?;
+    networks_are_apart(hosts, outside)?;
+    an_update_loses_no_request(hosts, outside)?;
+    what_is_taken_away_comes_back(hosts, outside)?;
+    packets_flow_without_skep(hosts, outside)?;
+    who_leaves_leaves_nothing(hosts)
+}
+
+/// Two managers and a worker; `web` has a task on each, and so have the clients on either network.
+fn make_cluster(hosts: &[Host]) -> Result<()> {
+    let manager = hosts[0].docker();
+    manager.ok(&["swarm", "init", "--advertise-addr", &hosts[0].address])?;
+    let remote = format!("{}:2377", hosts[0].address);
+    for (host, role) in hosts[1..].iter().zip(["manager", "worker"]) {
+        let token = manager.ok(&["swarm", "join-token", "-q", role])?;
+        host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
+    }
+    for network in ["front", "back"] {
+        manager.ok(&["network", "create", "-d", "overlay", network])?;
+    }
+    let web = ["service", "create", "-q", "-d", "--name", "web", "--network", "front"];
+    let how = ["--publish", "18080:80", "--replicas", "3", "--hostname", "web{{.Task.Slot}}"];
+    let what =
+        ["--stop-signal", "KILL", "--no-resolve-image", "busybox:latest", "sh", "-c", SERVER];
+    manager.ok(&[&web[..], &how, &what].concat())?;
+    for (name, network) in [("near", "front"), ("far", "back")] {
+        let make = ["service", "create", "-q", "-d", "--name", name, "--mode", "global"];
+        let how = ["--network", network, "--stop-signal", "KILL", "--no-resolve-image"];
+        manager.ok(&[&make[..], &how, &["busybox:latest", "sleep", "100000"]].concat())?;
+    }
+    manager.converged(SOON)
+}
+
+fn container(host: &Host, service: &str) -> Result<String> {
+    let found = host.engine.docker().service_containers(service)?;
+    found.into_iter().next().with_context(|| format!("{} has no {service}", host.address))
+}
+
+fn inside(host: &Host, container: &str, command: &[&str]) -> Result<String> {
+    host.engine.docker().ok(&[&["exec", container][..], command].concat())
+}
+
+/// Fetches a page from inside a container; answers that do not come are errors.
+fn get(host: &Host, container: &str, url: &str) -> Result<String> {
+    inside(host, container, &["busybox", "timeout", "3", "busybox", "wget", "-q", "-O", "-", url])
+}
+
+fn address(host: &Host, container: &str, network: &str) -> Result<String> {
+    let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+    host.engine.docker().ok(&["inspect", "-f", &format, container])
+}
+
+/// One request for each task: turns go round.
+fn names_lead_to_tasks_on_all_hosts(hosts: &[Host]) -> Result<()> {
+    for host in hosts {
+        let client = container(host, "near")?;
+        let own = address(host, &client, "front")?;
+        wait_for("answers of all tasks", SOON, || {
+            let mut seen = BTreeSet::new();
+            for _ in 0..6 {
+                let page = get(host, &client, "http://web/cgi-bin/who")?;
+                let (task, from) = page.split_once(' ').context("task and client")?;
+                ensure!(from.contains(&own), "{task} saw {from}, not {own}");
+                seen.insert(task.to_owned());
+            }
+            ensure!(seen.len() == 3, "{} sees {seen:?}", host.address);
+            Ok(())
+        })?;
+        let all = inside(host, &client, &["nslookup", "tasks.web"])?;
+        ensure!(all.matches("Address").count() >= 4, "a server and three tasks: {all}");
+        // A task that asks for its own service reaches itself too.
+        let server = container(host, "web")?;
+        for _ in 0..6 {
+            get(host, &server, "http://web/cgi-bin/who")?;
+        }
+        get(host, &server, PAGE)?;
+    }
+    Ok(())
+}
+
+fn published(host: &Host) -> String {
+    format!("http://{}:18080/cgi-bin/who", host.address)
+}
+
+fn from_outside(host: &Host, outside: &Namespace) -> Result<String> {
+    let page = outside.get(&published(host))?.ok("get the page")?;
+    ensure!(page.contains(OUTSIDE), "{} shows the client as {page}", host.address);
+    Ok(page)
+}
+
+/// With a task on each host, with one task on another host, and with none.
+fn ports_lead_to_tasks_from_any_host(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let manager = hosts[0].docker();
+    let mut seen = BTreeSet::new();
+    for host in hosts {
+        seen.insert(wait_for("a page", SOON, || from_outside(host, outside))?);
+        // From the host itself, by its own address and by that of another one.
+        for to in ["127.0.0.1", &hosts[0].address, &hosts[2].address] {
+            let url = format!("http://{to}:18080/cgi-bin/who");
+            host.engine.space().get(&url)?.ok(&format!("get {url} on {}", host.address))?;
+        }
+        // From a container, by the address of a host.
+        get(host, &container(host, "near")?, &published(&hosts[1]))?;
+    }
+    ensure!(seen.len() == 3, "each host leads to its own task: {seen:?}");
+    manager.ok(&["service", "scale", "-d", "web=1"])?;
+    manager.converged(SOON)?;
+    for host in hosts {
+        // The networks of the tasks that are gone go too; that of the mesh stays.
+        wait_for("the page of the last task", SOON, || from_outside(host, outside))?;
+    }
+    manager.ok(&["service", "scale", "-d", "web=3"])?;
+    manager.converged(SOON)
+}
+
+/// Nobody gets in from outside or from another network, not even by a tunnel of his own.
+fn networks_are_apart(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let server = container(&hosts[0], "web")?;
+    let target = address(&hosts[0], &server, "front")?;
+    let page = format!("http://{target}/cgi-bin/who");
+    get(&hosts[1], &container(&hosts[1], "near")?, &page)?;
+    for host in hosts {
+        let stranger = container(host, "far")?;
+        ensure!(get(host, &stranger, &page).is_err(), "{} lets another network in", host.address);
+        let name = inside(host, &stranger, &["nslookup", "web"]);
+        ensure!(name.is_err(), "another network knows the name: {name:?}");
+    }
+    let host = &hosts[0].address;
+    let run = |args: &[&str]| {
+        let status = outside.command("ip").args(args).status().context("run ip")?;
+        ensure!(status.success(), "ip {args:?}");
+        Ok(())
+    };
+    run(&["route", "add", "10.0.0.0/8", "via", host])?;
+    ensure!(outside.get(&page)?.code != 0, "a route alone leads in");
+    run(&["route", "del", "10.0.0.0/8"])?;
+    let mac = hosts[0].engine.docker().ok(&[
+        "inspect",
+        "-f",
+        "{{.NetworkSettings.Networks.front.MacAddress}}",
+        &server,
+    ])?;
+    let tunnel = ["link", "add", "vx", "type", "vxlan", "id", "4097", "dstport", "4789"];
+    run(&[&tunnel[..], &["local", OUTSIDE, "remote", host]].concat())?;
+    run(&["addr", "add", "10.0.1.250/24", "dev", "vx"])?;
+    run(&["link", "set", "vx", "up"])?;
+    run(&["neigh", "add", &target, "lladdr", &mac, "dev", "vx"])?;
+    ensure!(outside.get(&page)?.code != 0, "a stranger's tunnel leads in");
+    run(&["link", "del", "vx"])
+}
+
+/// Every host is asked all the time, one request after the other, while each task is replaced by one that comes up with the
+/// old one killed at once: what stops is led to no more before.
+fn an_update_loses_no_request(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let over = AtomicBool::new(false);
+    let ask = |host: &Host| {
+        let mut lost = Vec::new();
+        let mut asked = 0;
+        while !over.load(Ordering::Relaxed) {
+            asked += 1;
+            lost.extend(from_outside(host, outside).err().map(|error| format!("{error:#}")));
+        }
+        (asked, lost)
+    };
+    let (updated, answers) = thread::scope(|scope| {
+        let asking: Vec<_> = hosts.iter().map(|host| scope.spawn(|| ask(host))).collect();
+        let update = ["service", "update", "-q", "--force", "--no-resolve-image"];
+        let how = ["--update-monitor", "200ms", "--update-parallelism", "1", "web"];
+        let updated = hosts[0].docker().ok(&[&update[..], &how].concat());
+        over.store(true, Ordering::Relaxed);
+        let answers: Vec<_> = asking.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        (updated, answers)
+    });
+    updated?;
+    for answer in answers {
+        let Ok((asked, lost)) = answer else { bail!("a client broke down") };
+        eprintln!("{asked} requests, {} lost", lost.len());
+        ensure!(asked > 10 && lost.is_empty(), "of {asked} requests these were lost: {lost:?}");
+    }
+    Ok(())
+}
+
+fn on(host: &Host, program: &str, args: &[&str]) -> Result<String> {
+    let target = format!("--net={}", host.engine.space().path());
+    sh("nsenter", &[&[target.as_str(), program][..], args].concat())
+}
+
+/// Packet rules, a tunnel, an address: taken away by hand, back by themselves.
+fn what_is_taken_away_comes_back(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let host = &hosts[0];
+    let client = container(host, "near")?;
+    let tunnels = on(host, "ip", &["-br", "link", "show", "type", "vxlan"])?;
+    ensure!(tunnels.lines().count() == 4, "two networks, the mesh, the way back: {tunnels}");
+    on(host, "nft", &["delete", "table", "ip", "skep"])?;
+    on(host, "ip", &["link", "del", "skv4097"])?;
+    on(host, "ip", &["link", "del", "skret"])?;
+    wait_for("all to be as it was", HEALED, || {
+        let now = on(host, "ip", &["-br", "link", "show", "type", "vxlan"])?;
+        ensure!(now.lines().count() == 4, "{now}");
+        from_outside(host, outside)?;
+        for _ in 0..3 {
+            get(host, &client, "http://web/cgi-bin/who")?;
+        }
+        Ok(())
+    })
+}
+
+/// All but names is the kernel's.
+fn packets_flow_without_skep(hosts: &mut [Host], outside: &Namespace) -> Result<()> {
+    let host = &mut hosts[2];
+    host.skep.kill9()?;
+    for _ in 0..10 {
+        from_outside(host, outside)?;
+    }
+    let client = container(host, "near")?;
+    let target = {
+        let format = "{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}";
+        hosts[0].docker().ok(&["service", "inspect", "-f", format, "web"])?
+    };
+    let virtual_ip = target.split(['/', ' ']).find(|word| word.starts_with("10.0.1."));
+    let virtual_ip = virtual_ip.with_context(|| format!("an address on front: {target}"))?;
+    for _ in 0..6 {
+        get(&hosts[2], &client, &format!("http://{virtual_ip}/cgi-bin/who"))?;
+    }
+    hosts[2].skep.restart()
+}
+
+fn who_leaves_leaves_nothing(hosts: &[Host]) -> Result<()> {
+    let host = &hosts[2];
+    host.docker().ok(&["swarm", "leave"])?;
+    wait_for("nothing to be left", SOON, || {
+        let links = on(host, "ip", &["-br", "link"])?;
+        let left: Vec<&str> = links.lines().filter(|line| line.starts_with("sk")).collect();
+        ensure!(left.is_empty(), "links {left:?}");
+        let tables = on(host, "nft", &["list", "tables"])?;
+        ensure!(!tables.contains("skep"), "tables {tables}");
+        let rules = on(host, "ip", &["rule"])?;
+        ensure!(!rules.contains("0x5e"), "rules {rules}");
+        let users = on(host, "iptables", &["-S", "DOCKER-USER"])?;
+        ensure!(!users.contains(" sk"), "{users}");
+        Ok(())
+    })
+}

@@ -1,0 +1,328 @@
+//! What the kernel's network of one node should be: bridges joined to those of other nodes, virtual addresses, the routing
+//! mesh. A function of the state; what is there already makes no difference.
+//!
+//! Nothing is flooded and nothing learned: every node knows where each endpoint is, and by which hardware address, because
+//! the state says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::kernel::{
+    Desired, Forward, Local, Neighbour, RETURN_LINK, Return, TUNNEL_PREFIX, Tunnel,
+};
+use super::mac::Mac;
+use super::{plain, rules, spans_nodes, takes_traffic};
+use crate::agent::network::{bridge_name, is_overlay, overlay_mtu};
+use crate::id::{NetworkId, NodeId};
+use crate::model::network::Network;
+use crate::model::node::{Node, NodeAgent};
+use crate::model::task::{Task, TaskState};
+use crate::state::State;
+
+/// UDP port of overlays where the cluster names none.
+const PORT_DEFAULT: u16 = 4789;
+
+/// Network identifier of the tunnel that answers of the routing mesh return through; none of a network.
+pub const RETURN_VNI: u32 = 4095;
+
+/// Address of that tunnel on every node, link-local: no packet is ever sent to it.
+const RETURN_ADDR: Ipv4Addr = Ipv4Addr::new(169, 254, 94, 1);
+
+/// Where this node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The node.
+    pub node: NodeId,
+    /// Its address among the nodes, the end of its tunnels.
+    pub addr: Ipv4Addr,
+}
+
+/// A bridge of this node and what it joins.
+pub(super) struct Segment<'a> {
+    pub(super) network: &'a Arc<Network>,
+    pub(super) bridge: String,
+    pub(super) gateway: Ipv4Addr,
+}
+
+/// What the rest is made from.
+pub(super) struct Site<'a> {
+    pub(super) state: &'a State,
+    pub(super) host: &'a Host,
+    pub(super) port: u16,
+    /// Other nodes that share a network and run skep, with the ends of their tunnels.
+    pub(super) peers: BTreeMap<&'a NodeId, Ipv4Addr>,
+    pub(super) segments: BTreeMap<&'a NetworkId, Segment<'a>>,
+}
+
+impl<'a> Site<'a> {
+    fn new(state: &'a State, host: &'a Host) -> Self {
+        let segments = state.networks().values().filter_map(|network| {
+            let segment = segment(network, &host.node)?;
+            Some((&network.id, segment))
+        });
+        let segments: BTreeMap<_, _> = segments.collect();
+        let near: BTreeSet<_> =
+            segments.values().flat_map(|it| it.network.gateways.keys()).collect();
+        let others = state.nodes().values().filter(|node| node.id != host.node);
+        let others = others.filter(|node| near.contains(&node.id));
+        let port = state.cluster().map_or(0, |cluster| cluster.data_path_port);
+        let port = u16::try_from(port).ok().filter(|port| *port > 0).unwrap_or(PORT_DEFAULT);
+        Self {
+            state,
+            host,
+            port,
+            peers: others.filter_map(|node| Some((&node.id, underlay(node)?))).collect(),
+            segments,
+        }
+    }
+
+    /// The bridge of the routing mesh.
+    pub(super) fn mesh(&self) -> Option<&Segment<'a>> {
+        self.segments.values().find(|segment| segment.network.spec.ingress)
+    }
+
+    /// Other nodes with a bridge of a network, with its address and the end of their tunnel.
+    pub(super) fn members(
+        &self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (&'a NodeId, Ipv4Addr, Ipv4Addr)> + use<'_, 'a> {
+        let spans = spans_nodes(network);
+        network.gateways.iter().filter(move |_| spans).filter_map(|(node, gateway)| {
+            let IpAddr::V4(gateway) = gateway else { return None };
+            Some((node, *gateway, *self.peers.get(node)?))
+        })
+    }
+}
+
+fn segment<'a>(network: &'a Arc<Network>, node: &NodeId) -> Option<Segment<'a>> {
+    let allocation = network.allocation.as_ref().filter(|_| is_overlay(network))?;
+    let IpAddr::V4(gateway) = *network.gateways.get(node)? else { return None };
+    Some(Segment { network, bridge: bridge_name(allocation.vni, &network.id), gateway })
+}
+
+/// Returns where tunnels to a node end; nowhere for an engine alone, which knows nothing of them.
+pub fn underlay(node: &Node) -> Option<Ipv4Addr> {
+    match node.agent {
+        Some(NodeAgent::Skep { .. }) => {}
+        // A manager runs skep before its first session too.
+        None if node.manager.is_some() => {}
+        Some(NodeAgent::Engine) | None => return None,
+    }
+    let of_manager = || {
+        let addr = &node.manager.as_ref()?.addr;
+        addr.parse::<std::net::SocketAddr>().ok().map(|addr| addr.ip())
+    };
+    let seen = || node.status.addr.parse::<IpAddr>().ok();
+    match node.description.data_path.or_else(of_manager).or_else(seen)? {
+        IpAddr::V4(addr) if !addr.is_unspecified() => Some(addr),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+/// Returns the mark of connections that came in at a node: its low bits are those of the node's address.
+pub fn mark_of(addr: Ipv4Addr) -> u32 {
+    MARK | (addr.to_bits() & !MARK_MASK)
+}
+
+/// Marks of skep's begin with these bits.
+pub const MARK: u32 = 0x5e00_0000;
+
+/// The bits by which they are told from those of others.
+pub const MARK_MASK: u32 = 0xff00_0000;
+
+/// Says what should be on a node.
+pub fn desired(state: &State, host: &Host) -> Desired {
+    let site = Site::new(state, host);
+    let mut desired = Desired::default();
+    if site.segments.is_empty() {
+        return desired;
+    }
+    let own = Mac::of_node(host.addr);
+    for segment in site.segments.values() {
+        desired.bridges.insert(segment.bridge.clone(), own);
+        add_tunnel(&site, segment, &mut desired);
+    }
+    for task in state.tasks().values() {
+        add_endpoints(&site, task, &mut desired);
+        add_backends(&site, task, &mut desired);
+    }
+    add_virtual_addresses(&site, &mut desired);
+    add_returns(&site, &mut desired);
+    add_settings(&site, &mut desired);
+    desired.accepts = accepts(&site);
+    desired.rules = rules::ruleset(&site, !desired.tunnels.is_empty());
+    desired
+}
+
+fn tunnel_name(network: &Network) -> Option<String> {
+    network.allocation.as_ref().map(|it| format!("{TUNNEL_PREFIX}{}", it.vni))
+}
+
+/// Joins a bridge to those of the same network on other nodes.
+fn add_tunnel(site: &Site<'_>, segment: &Segment<'_>, desired: &mut Desired) {
+    let network = segment.network;
+    let (Some(name), Some(allocation)) = (tunnel_name(network), &network.allocation) else {
+        return;
+    };
+    let mut alone = true;
+    for (_, gateway, to) in site.members(network) {
+        alone = false;
+        enter(desired, &name, &segment.bridge, (gateway, Mac::of_node(to)), to);
+    }
+    if !alone {
+        let tunnel = Tunnel {
+            vni: allocation.vni,
+            local: site.host.addr,
+            port: site.port,
+            mtu: overlay_mtu(allocation),
+            bridge: Some(segment.bridge.clone()),
+            mac: None,
+            addr: None,
+        };
+        desired.tunnels.insert(name, tunnel);
+    }
+}
+
+/// Notes where an address of another node is found.
+fn enter(
+    desired: &mut Desired,
+    tunnel: &str,
+    bridge: &str,
+    (addr, mac): (Ipv4Addr, Mac),
+    to: Ipv4Addr,
+) {
+    let link = tunnel.to_owned();
+    desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(to) });
+    desired.forwards.insert(Forward { link, mac, to: None });
+    desired.neighbours.insert(Neighbour { link: bridge.to_owned(), addr, mac });
+}
+
+/// Tells whether a task may have a container, or get one any moment.
+pub(super) fn may_be_there(task: &Task) -> bool {
+    (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
+}
+
+fn add_endpoints(site: &Site<'_>, task: &Task, desired: &mut Desired) {
+    let Some(to) = task.node.as_ref().and_then(|node| site.peers.get(node)) else { return };
+    if !may_be_there(task) {
+        return;
+    }
+    for held in &task.networks {
+        let Some(segment) = site.segments.get(&held.network.id) else { continue };
+        let Some(name) = tunnel_name(segment.network).filter(|_| spans_nodes(segment.network))
+        else {
+            continue;
+        };
+        for addr in plain(&held.addresses) {
+            let IpAddr::V4(addr) = addr else { continue };
+            enter(desired, &name, &segment.bridge, (addr, Mac::of_endpoint(addr)), *to);
+        }
+    }
+}
+
+fn add_backends(site: &Site<'_>, task: &Task, desired: &mut Desired) {
+    let is_reached = |node: &NodeId| *node == site.host.node || site.peers.contains_key(node);
+    if !takes_traffic(task) || !task.node.as_ref().is_some_and(is_reached) {
+        return;
+    }
+    let joined = task.networks.iter().filter(|it| site.segments.contains_key(&it.network.id));
+    for addr in joined.flat_map(|held| plain(&held.addresses)) {
+        if let IpAddr::V4(addr) = addr {
+            desired.backends.insert(addr);
+        }
+    }
+}
+
+fn add_virtual_addresses(site: &Site<'_>, desired: &mut Desired) {
+    for service in site.state.services().values() {
+        for (segment, addr) in virtual_addresses(site, service) {
+            desired.locals.insert(Local { addr, link: segment.bridge.clone() });
+        }
+    }
+}
+
+/// Lists the virtual addresses of a service that this node answers for.
+pub(super) fn virtual_addresses<'a>(
+    site: &'a Site<'a>,
+    service: &'a crate::model::service::Service,
+) -> impl Iterator<Item = (&'a Segment<'a>, Ipv4Addr)> {
+    service.endpoint.iter().flat_map(|endpoint| &endpoint.virtual_ips).filter_map(|vip| {
+        let IpAddr::V4(addr) = vip.addr else { return None };
+        // On the mesh's own network nobody asks for services.
+        let segment = site.segments.get(&vip.network).filter(|it| !it.network.spec.ingress)?;
+        Some((segment, addr))
+    })
+}
+
+/// Leads answers to clients of the mesh back to the node where these came in.
+fn add_returns(site: &Site<'_>, desired: &mut Desired) {
+    let Some(mesh) = site.mesh() else { return };
+    let mut marks = BTreeSet::new();
+    for (_, _, to) in site.members(mesh.network) {
+        // Of two nodes whose addresses end alike the second one's clients are answered past the mesh.
+        if !marks.insert(mark_of(to)) {
+            continue;
+        }
+        desired.returns.insert(Return { mark: mark_of(to), to });
+        let mac = Mac::of_node(to);
+        let link = RETURN_LINK.to_owned();
+        desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(to) });
+        desired.neighbours.insert(Neighbour { link, addr: to, mac });
+    }
+    if !marks.is_empty() {
+        let mtu = mesh.network.allocation.as_ref().map_or(0, overlay_mtu);
+        let tunnel = Tunnel {
+            vni: RETURN_VNI,
+            local: site.host.addr,
+            port: site.port,
+            mtu,
+            bridge: None,
+            mac: Some(Mac::of_node(site.host.addr)),
+            addr: Some(RETURN_ADDR),
+        };
+        desired.tunnels.insert(RETURN_LINK.to_owned(), tunnel);
+    }
+}
+
+fn add_settings(site: &Site<'_>, desired: &mut Desired) {
+    let mut set = |path: &str, value| {
+        desired.settings.insert(path.to_owned(), (None, value));
+    };
+    set("net/bridge/bridge-nf-call-iptables", "1");
+    set("net/ipv4/ip_forward", "1");
+    set("net/ipv4/conf/all/send_redirects", "0");
+    let mut set_of = |link: &str, key: &str, value| {
+        let path = format!("net/ipv4/conf/{link}/{key}");
+        desired.settings.insert(path, (Some(link.to_owned()), value));
+    };
+    for segment in site.segments.values() {
+        // A container's answer may leave by another network than the question came by.
+        set_of(&segment.bridge, "rp_filter", "2");
+        set_of(&segment.bridge, "send_redirects", "0");
+    }
+    if let Some(mesh) = site.mesh() {
+        set_of(&mesh.bridge, "route_localnet", "1");
+        if desired.tunnels.contains_key(RETURN_LINK) {
+            set_of(RETURN_LINK, "rp_filter", "2");
+        }
+    }
+}
+
+/// Rules for the engine's chain for users: engines drop what they have not set up themselves. What may pass between
+/// networks is said by skep's own rules, which come first.
+fn accepts(site: &Site<'_>) -> BTreeSet<String> {
+    let mut accepts = BTreeSet::from(["-A DOCKER-USER -i sk+ -o sk+ -j ACCEPT".to_owned()]);
+    if let Some(mesh) = site.mesh() {
+        let bridge = &mesh.bridge;
+        let answers = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+        accepts.insert(format!("-A DOCKER-USER -o {bridge} -m conntrack --ctstate DNAT -j ACCEPT"));
+        accepts.insert(format!("-A DOCKER-USER -i {bridge} {answers}"));
+        accepts.insert(format!("-A DOCKER-USER -i {RETURN_LINK} {answers}"));
+    }
+    accepts
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,261 @@
+//! Tests of what a node's network should be: three hosts, a service on two networks, the mesh.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::service::{Endpoint, PortConfig, VirtualIp};
+use crate::net::fixture::{World, ip};
+use crate::net::kernel::{Kernel, Link, LinkKind, NetOp, steps};
+
+fn host(number: u64) -> Host {
+    let addr = Ipv4Addr::new(192, 0, 2, u8::try_from(number).expect("tests have few hosts"));
+    Host { node: World::node(number), addr }
+}
+
+/// Two tasks of `web` on hosts 1 and 2, on `front` and the mesh; host 3 has a bridge of the mesh alone.
+fn three_hosts() -> World {
+    let mut world = World::default();
+    for number in 1..=3 {
+        world.host(number, &host(number).addr.to_string());
+    }
+    world.network("ingress", "10.0.0.0/24").spec.ingress = true;
+    world.network("front", "10.0.1.0/24");
+    for number in 1..=3 {
+        world.join("ingress", number, &format!("10.0.0.{}", 100 + number));
+    }
+    world.join("front", 1, "10.0.1.101");
+    world.join("front", 2, "10.0.1.102");
+    let front = world.state().networks().values().find(|it| !it.spec.ingress).cloned();
+    let network = front.expect("it was made").id.clone();
+    let service = world.service("web", &["front"]);
+    let port = PortConfig { published: 8080, target: 80, ..PortConfig::default() };
+    let virtual_ips = vec![VirtualIp { network, addr: ip("10.0.1.2"), prefix: 24 }];
+    service.endpoint = Some(Endpoint { ports: vec![port], virtual_ips, ..Endpoint::default() });
+    world.task("web", &[("ingress", "10.0.0.5"), ("front", "10.0.1.5")]);
+    world.task("web", &[("ingress", "10.0.0.6"), ("front", "10.0.1.6")]).node =
+        Some(World::node(2));
+    world
+}
+
+fn on(world: &World, number: u64) -> Desired {
+    desired(&world.state(), &host(number))
+}
+
+#[test]
+fn bridges_are_joined_where_both_ends_are() {
+    let found = on(&three_hosts(), 1);
+    let links: Vec<_> = found.tunnels.iter().map(|(name, it)| (name.as_str(), it.vni)).collect();
+    assert_eq!(links, [("skret", 4095), ("skv4096", 4096), ("skv4097", 4097)]);
+    let ways = |link: &str| -> Vec<String> {
+        let held = found.forwards.iter().filter(|it| it.link == link);
+        held.filter_map(|it| Some(format!("{} {}", it.mac, it.to?))).collect()
+    };
+    assert_eq!(ways("skv4097"), ["02:42:0a:00:01:06 192.0.2.2", "02:5e:c0:00:02:02 192.0.2.2"]);
+    assert_eq!(
+        ways("skv4096"),
+        [
+            "02:42:0a:00:00:06 192.0.2.2",
+            "02:5e:c0:00:02:02 192.0.2.2",
+            "02:5e:c0:00:02:03 192.0.2.3"
+        ]
+    );
+    let known: Vec<String> =
+        found.neighbours.iter().map(|it| format!("{} {}", it.addr, it.mac)).collect();
+    assert!(known.contains(&"10.0.1.6 02:42:0a:00:01:06".to_owned()));
+    assert!(known.contains(&"10.0.1.102 02:5e:c0:00:02:02".to_owned()));
+    assert_eq!(on(&three_hosts(), 3).tunnels.len(), 2, "host 3 has no bridge of front");
+}
+
+#[test]
+fn one_node_alone_needs_no_tunnel() {
+    let mut world = World::default();
+    world.host(1, "127.0.0.1");
+    world.network("ingress", "10.0.0.0/24").spec.ingress = true;
+    let found = on(&world, 1);
+    assert_eq!(found.bridges.len(), 1);
+    assert!(found.tunnels.is_empty() && found.returns.is_empty() && found.forwards.is_empty());
+    assert!(!found.rules.whole([]).contains("4789"));
+    assert_eq!(on(&World::default(), 1), Desired::default());
+}
+
+#[test]
+fn stock_engines_and_ended_tasks_are_no_neighbours() {
+    let mut world = three_hosts();
+    world.task("web", &[("front", "10.0.1.9")]).node = Some(World::node(4));
+    world.host(4, "192.0.2.4").agent = Some(NodeAgent::Engine);
+    let ended = world.task("web", &[("front", "10.0.1.10")]);
+    (ended.node, ended.status.state) = (Some(World::node(2)), TaskState::Failed);
+    assert_eq!(on(&world, 1), on(&three_hosts(), 1));
+}
+
+#[test]
+fn what_is_to_be_encrypted_crosses_no_wire() {
+    let mut world = three_hosts();
+    world.encrypt("front");
+    let found = on(&world, 1);
+    assert!(!found.tunnels.contains_key("skv4097"));
+    assert!(found.forwards.iter().all(|it| it.link != "skv4097"));
+    assert_eq!(rules_of(&found, "v_10_0_1_2"), ["dnat to 10.0.1.5", "accept"]);
+}
+
+fn rules_of(desired: &Desired, chain: &str) -> Vec<String> {
+    desired.rules.tables["ip skep"].chains[chain].rules.clone()
+}
+
+#[test]
+fn addresses_and_ports_lead_to_tasks() {
+    let world = three_hosts();
+    let (first, third) = (on(&world, 1), on(&world, 3));
+    let turns = "dnat to numgen inc mod 2 map { 0 : 10.0.1.5, 1 : 10.0.1.6 }";
+    assert_eq!(rules_of(&first, "v_10_0_1_2"), [turns, "accept"]);
+    let own = "meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.0.0.5 . 80 }";
+    assert_eq!(rules_of(&first, "p_tcp_8080"), [own]);
+    let all =
+        "meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 10.0.0.5 . 80, 1 : 10.0.0.6 . 80 }";
+    assert_eq!(rules_of(&third, "p_tcp_8080"), [all]);
+    assert!(third.locals.is_empty(), "host 3 has no bridge of front");
+    let marks: Vec<String> = first.returns.iter().map(|it| format!("{:x}", it.mark)).collect();
+    assert_eq!(marks, ["5e000202", "5e000203"]);
+}
+
+#[test]
+fn an_address_without_tasks_is_refused() {
+    let mut world = World::default();
+    let network = world.network("front", "10.0.1.0/24").id.clone();
+    let virtual_ips = vec![VirtualIp { network, addr: ip("10.0.1.2"), prefix: 24 }];
+    world.service("web", &["front"]).endpoint =
+        Some(Endpoint { virtual_ips, ..Endpoint::default() });
+    assert_eq!(rules_of(&on(&world, 1), "v_10_0_1_2"), ["accept"]);
+}
+
+/// What the kernel looks like once the steps are done, for what can be told without one.
+fn carried_out(desired: &Desired, mut kernel: Kernel) -> Kernel {
+    for step in steps(desired, &kernel.clone()) {
+        match step {
+            NetOp::RemoveTunnel(name) => {
+                kernel.links.remove(&name);
+                kernel.forwards.retain(|it| it.link != name);
+                kernel.neighbours.retain(|it| it.link != name);
+            }
+            NetOp::SetMac(name, mac) => {
+                if let Some(link) = kernel.links.get_mut(&name) {
+                    link.mac = mac;
+                }
+            }
+            NetOp::AddTunnel(name, tunnel) => {
+                let link = Link {
+                    kind: LinkKind::Tunnel(tunnel),
+                    mac: Mac::default(),
+                    bridge: None,
+                    tuned: false,
+                };
+                assert_eq!(kernel.links.insert(name, link), None);
+            }
+            NetOp::JoinBridge(name, bridge) => {
+                assert!(kernel.links.contains_key(&bridge));
+                let link = kernel.links.get_mut(&name).expect("it was made");
+                (link.bridge, link.tuned) = (Some(bridge), true);
+            }
+            NetOp::Hairpin(name) => kernel.links.get_mut(&name).expect("it is there").tuned = true,
+            NetOp::RemoveForward(it) => assert!(kernel.forwards.remove(&it)),
+            NetOp::AddForward(it) => {
+                assert!(kernel.links.contains_key(&it.link));
+                assert!(kernel.forwards.insert(it));
+            }
+            NetOp::RemoveNeighbour(it) => assert!(kernel.neighbours.remove(&it)),
+            NetOp::AddNeighbour(it) => {
+                assert!(kernel.links.contains_key(&it.link));
+                assert!(kernel.neighbours.insert(it));
+            }
+            NetOp::RemoveLocal(it) => assert!(kernel.locals.remove(&it)),
+            NetOp::AddLocal(it) => assert!(kernel.locals.insert(it)),
+            NetOp::RemoveReturn(it) => assert!(kernel.returns.remove(&it)),
+            NetOp::AddReturn(it) => assert!(kernel.returns.insert(it)),
+            NetOp::RemoveSelector(it) => assert!(kernel.selectors.remove(&it)),
+            NetOp::AddSelector(it) => assert!(kernel.selectors.insert(it)),
+            NetOp::Set(path, value) => {
+                kernel.settings.insert(path, value.to_owned());
+            }
+            NetOp::RemoveAccept(it) => {
+                assert!(kernel.accepts.as_mut().is_some_and(|held| held.remove(&it)))
+            }
+            NetOp::AddAccept(it) => {
+                assert!(kernel.accepts.as_mut().is_some_and(|held| held.insert(it)))
+            }
+        }
+    }
+    kernel
+}
+
+/// A kernel in which the engine has made these of the wanted bridges, each with a container on it.
+fn engine_made(desired: &Desired, which: &[bool]) -> Kernel {
+    let mut kernel = Kernel { accepts: Some(BTreeSet::new()), ..Kernel::default() };
+    for (number, (bridge, _)) in desired.bridges.iter().enumerate() {
+        if which.get(number).is_none_or(|made| *made) {
+            add_bridge(&mut kernel, bridge);
+        }
+    }
+    kernel
+}
+
+fn add_bridge(kernel: &mut Kernel, bridge: &str) {
+    let link = |kind, bridge: Option<&str>| Link {
+        kind,
+        mac: Mac::default(),
+        bridge: bridge.map(str::to_owned),
+        tuned: false,
+    };
+    kernel.links.entry(bridge.to_owned()).or_insert_with(|| link(LinkKind::Bridge, None));
+    let port = format!("veth-{bridge}");
+    kernel.links.entry(port).or_insert_with(|| link(LinkKind::Port, Some(bridge)));
+}
+
+#[test]
+fn steps_lead_there_and_then_there_are_none() {
+    let desired = on(&three_hosts(), 1);
+    let kernel = carried_out(&desired, engine_made(&desired, &[]));
+    assert_eq!(steps(&desired, &kernel), []);
+    assert_eq!(kernel.forwards, desired.forwards);
+    assert_eq!(kernel.accepts, Some(desired.accepts.clone()));
+    // What is not wanted any more goes, and nothing of others.
+    let nothing = carried_out(&Desired::default(), kernel);
+    let left: Vec<_> = nothing.links.values().map(|link| link.kind.clone()).collect();
+    assert!(left.iter().all(|kind| !matches!(kind, LinkKind::Tunnel(_))));
+    assert!(nothing.forwards.is_empty() && nothing.locals.is_empty() && nothing.returns.is_empty());
+    assert!(nothing.selectors.is_empty() && nothing.neighbours.is_empty());
+}
+
+/// Says which tasks there are, by node and network, and which bridges the engine has made so far.
+fn shapes() -> impl Strategy<Value = (Vec<(u64, bool)>, Vec<bool>)> {
+    (
+        prop::collection::vec((1..=3_u64, any::<bool>()), 0..6),
+        prop::collection::vec(any::<bool>(), 2),
+    )
+}
+
+proptest! {
+    /// Whatever was there before, and in whatever order the engine makes its bridges: one pass leads to what is wanted.
+    #[test]
+    fn any_state_leads_to_any_other((old, made) in shapes(), (new, later) in shapes()) {
+        let world = |tasks: &[(u64, bool)]| {
+            let mut world = three_hosts();
+            for (number, (node, fronted)) in tasks.iter().enumerate() {
+                let network = if *fronted { "front" } else { "ingress" };
+                let addr = format!("10.0.{}.{}", u8::from(*fronted), 20 + number);
+                world.task("web", &[(network, &addr)]).node = Some(World::node(*node));
+            }
+            world
+        };
+        let (before, after) = (on(&world(&old), 1), on(&world(&new), 1));
+        let mut kernel = carried_out(&before, engine_made(&before, &made));
+        for (number, bridge) in after.bridges.keys().enumerate() {
+            if later.get(number).is_some_and(|made| *made) {
+                add_bridge(&mut kernel, bridge);
+            }
+        }
+        let kernel = carried_out(&after, kernel);
+        prop_assert_eq!(steps(&after, &kernel), []);
+        let text = after.rules.since(&before.rules);
+        prop_assert_eq!(text.is_empty(), after.rules == before.rules);
+    }
+}

@@ -1,0 +1,270 @@
+//! The packet rules of one node: which connections are led to which task, and what no packet may do. Sets none of them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::kernel::RETURN_LINK;
+use super::mac::Mac;
+use super::plan::{MARK, MARK_MASK, Site, mark_of, may_be_there, virtual_addresses};
+use super::ports::{Publication, published};
+use super::ruleset::{Chain, Ruleset, Set, Table};
+use super::{plain, spans_nodes, takes_traffic};
+use crate::id::NodeId;
+use crate::model::network::Network;
+use crate::model::service::{PortProtocol, Service};
+
+/// The table that leads connections.
+const NAT: &str = "ip skep";
+
+/// The table that keeps networks apart.
+const WALL: &str = "inet skep_fw";
+
+/// All tables of skep's.
+pub const TABLES: [&str; 2] = [NAT, WALL];
+
+/// Makes the rules; `tunnels` tells whether there are tunnels that need keeping.
+pub(super) fn ruleset(site: &Site<'_>, tunnels: bool) -> Ruleset {
+    Ruleset { tables: [(NAT, nat(site)), (WALL, wall(site, tunnels))].into() }
+}
+
+fn nat(site: &Site<'_>) -> Table {
+    let mut table = Table::default();
+    let mut virtual_ips = Set::new("ipv4_addr");
+    let mut vips = Set::new("ifname . ipv4_addr : verdict");
+    for service in site.state.services().values() {
+        for (segment, addr) in virtual_addresses(site, service) {
+            let chain = format!("v_{}", addr.to_string().replace('.', "_"));
+            // A connection that the node makes itself leaves by loopback: the address is local.
+            for link in [segment.bridge.as_str(), "lo"] {
+                vips.elements.insert(format!("\"{link}\" . {addr}"), format!("goto {chain}"));
+            }
+            virtual_ips.elements.insert(addr.to_string(), String::new());
+            let backends = backends(site, service, segment.network);
+            table.chains.insert(chain, Chain { hook: "", rules: spread_virtual(&backends) });
+        }
+    }
+    table.sets.insert("virtual_ips", virtual_ips);
+    table.sets.insert("vips", vips);
+    let gateways = site.segments.values();
+    let gateways = gateways.map(|it| (format!("\"{}\"", it.bridge), it.gateway.to_string()));
+    table
+        .sets
+        .insert("gateways", Set { types: "ifname : ipv4_addr", elements: gateways.collect() });
+    table.sets.insert("hairpin", Set::of("ipv4_addr . ipv4_addr", own_pairs(site)));
+    for (name, chain) in nat_chains() {
+        table.chains.insert(name.to_owned(), chain);
+    }
+    add_mesh(site, &mut table);
+    table
+}
+
+fn nat_chains() -> [(&'static str, Chain); 4] {
+    let lines = |rules: &[&str]| rules.iter().map(|rule| (*rule).to_owned()).collect();
+    let prerouting = "type nat hook prerouting priority -110;";
+    let output = "type nat hook output priority -110;";
+    let postrouting = "type nat hook postrouting priority 90;";
+    let input = "type filter hook input priority 0;";
+    [
+        ("c_pre", Chain::hooked(prerouting, lines(&["iifname . ip daddr vmap @vips"]))),
+        ("c_out", Chain::hooked(output, lines(&["oifname . ip daddr vmap @vips"]))),
+        (
+            "c_post",
+            Chain::hooked(
+                postrouting,
+                lines(&[
+                    "ct status dnat ip saddr @virtual_ips snat to oifname map @gateways",
+                    "ct status dnat ip saddr . ip daddr @hairpin snat to oifname map @gateways",
+                ]),
+            ),
+        ),
+        (
+            "c_in",
+            Chain::hooked(
+                input,
+                lines(&[
+                    "ct status dnat accept",
+                    "ip daddr @virtual_ips meta l4proto tcp reject with tcp reset",
+                    "ip daddr @virtual_ips reject with icmp type port-unreachable",
+                ]),
+            ),
+        ),
+    ]
+}
+
+/// Addresses of a service's tasks on a network, in order.
+fn backends(site: &Site<'_>, service: &Service, network: &Network) -> Vec<Ipv4Addr> {
+    let spans = spans_nodes(network);
+    let is_reached =
+        |node: &NodeId| *node == site.host.node || spans && site.peers.contains_key(node);
+    let tasks = site.state.service_tasks(&service.id).filter(|task| takes_traffic(task));
+    let tasks = tasks.filter(|task| task.node.as_ref().is_some_and(is_reached));
+    let held = tasks.flat_map(|task| &task.networks).filter(|it| it.network.id == network.id);
+    let mut found: Vec<Ipv4Addr> = held
+        .flat_map(|held| plain(&held.addresses))
+        .filter_map(|addr| match addr {
+            IpAddr::V4(addr) => Some(addr),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// With no task left nothing is led anywhere, the mesh included: the address is refused where packets for the node come in.
+fn spread_virtual(backends: &[Ipv4Addr]) -> Vec<String> {
+    let lead = match backends {
+        [] => None,
+        [one] => Some(format!("dnat to {one}")),
+        several => {
+            let turns = (0..).zip(several).map(|(turn, addr): (u32, _)| format!("{turn} : {addr}"));
+            let turns = turns.collect::<Vec<_>>().join(", ");
+            Some(format!("dnat to numgen inc mod {} map {{ {turns} }}", several.len()))
+        }
+    };
+    lead.into_iter().chain(["accept".to_owned()]).collect()
+}
+
+/// A task that reaches itself by way of its service would take the answer for its own.
+fn own_pairs(site: &Site<'_>) -> Vec<String> {
+    let own = site.state.node_tasks(&site.host.node).filter(|task| may_be_there(task));
+    let held = own.flat_map(|task| &task.networks);
+    let addrs = held.filter(|held| site.segments.contains_key(&held.network.id));
+    let addrs = addrs.flat_map(|held| plain(&held.addresses)).filter(IpAddr::is_ipv4);
+    addrs.map(|addr| format!("{addr} . {addr}")).collect()
+}
+
+fn add_mesh(site: &Site<'_>, table: &mut Table) {
+    let mut ports = Set::new("inet_proto . inet_service : verdict");
+    let mut came_by = Set::new("ether_addr : mark");
+    let mut nodes = Set::new("ipv4_addr");
+    let Some(mesh) = site.mesh() else { return };
+    let (bridge, gateway) = (&mesh.bridge, mesh.gateway);
+    for publication in published(site.state, &site.host.node) {
+        let Some((name, rules)) = lead_in(&publication) else { continue };
+        let key = format!("{} . {}", word(publication.protocol), publication.port);
+        ports.elements.insert(key, format!("goto {name}"));
+        table.chains.insert(name, Chain { hook: "", rules });
+    }
+    nodes.elements.insert(site.host.addr.to_string(), String::new());
+    for (_, _, addr) in site.members(mesh.network) {
+        nodes.elements.insert(addr.to_string(), String::new());
+        came_by.elements.insert(Mac::of_node(addr).to_string(), format!("0x{:08x}", mark_of(addr)));
+    }
+    table.sets.insert("ports", ports);
+    table.sets.insert("came_by", came_by);
+    table.sets.insert("nodes", nodes);
+    let to_port = "fib daddr type local meta l4proto . th dport vmap @ports";
+    for entry in ["c_pre", "c_out"] {
+        if let Some(chain) = table.chains.get_mut(entry) {
+            chain.rules.push(to_port.to_owned());
+        }
+    }
+    if let Some(chain) = table.chains.get_mut("c_post") {
+        // Answers to an address of a node's own would be taken for its own and never come back here.
+        let own = format!("oifname \"{bridge}\" ct status dnat ip saddr");
+        chain.rules.push(format!("{own} 127.0.0.0/8 snat to {gateway}"));
+        chain.rules.push(format!("{own} @nodes snat to {gateway}"));
+    }
+    let ours = format!("and 0x{MARK_MASK:08x} == 0x{MARK:08x}");
+    let chains = [
+        (
+            "c_raw",
+            "type filter hook prerouting priority -310;",
+            // Routing of loopback addresses is on for the mesh's bridge; nobody outside may make use of it.
+            vec!["iifname != \"lo\" ip daddr 127.0.0.0/8 drop".to_owned()],
+        ),
+        (
+            "c_mark",
+            "type filter hook prerouting priority -140;",
+            vec![
+                format!(
+                    "iifname \"{bridge}\" ct direction original ct state new ct mark set ether saddr map @came_by"
+                ),
+                format!("ct direction reply ct mark {ours} meta mark set ct mark"),
+            ],
+        ),
+        (
+            "c_unmark",
+            "type filter hook postrouting priority 300;",
+            // The packet around it would be routed by the same mark, into the tunnel again.
+            vec![format!("meta mark {ours} meta mark set 0")],
+        ),
+    ];
+    for (name, hook, rules) in chains {
+        table.chains.insert(name.to_owned(), Chain::hooked(hook, rules));
+    }
+}
+
+const fn word(protocol: PortProtocol) -> &'static str {
+    match protocol {
+        PortProtocol::Tcp => "tcp",
+        PortProtocol::Udp => "udp",
+        PortProtocol::Sctp => "sctp",
+    }
+}
+
+/// Leads a published port to its tasks; absent with none, so that the node's own socket answers.
+fn lead_in(publication: &Publication) -> Option<(String, Vec<String>)> {
+    let backends: Vec<SocketAddr> =
+        publication.backends.iter().copied().filter(SocketAddr::is_ipv4).collect();
+    if backends.is_empty() {
+        return None;
+    }
+    let protocol = word(publication.protocol);
+    let turns = (0..)
+        .zip(&backends)
+        .map(|(turn, to): (u32, _)| format!("{turn} : {} . {}", to.ip(), to.port()));
+    let turns = turns.collect::<Vec<_>>().join(", ");
+    let lead = format!(
+        "meta l4proto {protocol} dnat ip to numgen inc mod {} map {{ {turns} }}",
+        backends.len()
+    );
+    Some((format!("p_{protocol}_{}", publication.port), vec![lead]))
+}
+
+/// Keeps out what the engine lets through: packets from outside or from another network to containers and gateways, and
+/// tunnel packets of strangers.
+fn wall(site: &Site<'_>, tunnels: bool) -> Table {
+    let mut table = Table::default();
+    let bridges = site.segments.values();
+    let same = bridges.clone().map(|it| format!("\"{0}\" . \"{0}\"", it.bridge));
+    let own = bridges.clone().map(|it| format!("\"{}\" . {}", it.bridge, it.gateway));
+    let gateways = bridges.clone().map(|it| it.gateway.to_string());
+    let links = bridges.clone().map(|it| format!("\"{}\"", it.bridge));
+    let links = links.chain([format!("\"{RETURN_LINK}\"")]);
+    table.sets.insert("links", Set::of("ifname", links));
+    table.sets.insert("same", Set::of("ifname . ifname", same));
+    table.sets.insert("own", Set::of("ifname . ipv4_addr", own));
+    table.sets.insert("gateways", Set::of("ipv4_addr", gateways));
+    let forward = [
+        "oifname != @links accept".to_owned(),
+        "ct state established,related accept".to_owned(),
+        "ct status dnat accept".to_owned(),
+        "iifname . oifname @same accept".to_owned(),
+        "drop".to_owned(),
+    ];
+    let mut input = Vec::new();
+    if tunnels {
+        let peers = site.peers.values().chain([&site.host.addr]).map(ToString::to_string);
+        table.sets.insert("peers", Set::of("ipv4_addr", peers));
+        let port = site.port;
+        input.push(format!("udp dport {port} ip saddr != @peers drop"));
+        input.push(format!("udp dport {port} meta nfproto ipv6 drop"));
+    }
+    input.extend(
+        [
+            "iifname \"lo\" accept",
+            "ct state established,related accept",
+            "ip daddr @gateways iifname . ip daddr != @own drop",
+        ]
+        .map(str::to_owned),
+    );
+    let hooks = [
+        ("c_fwd", "type filter hook forward priority -5;", forward.to_vec()),
+        ("c_in", "type filter hook input priority -5;", input),
+    ];
+    for (name, hook, rules) in hooks {
+        table.chains.insert(name.to_owned(), Chain::hooked(hook, rules));
+    }
+    table
+}

@@ -1,0 +1,232 @@
+//! Which connections the kernel knows of, as far as it matters who is still being answered.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+
+/// A connection is at rest when it had no packet for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// Where the kernel says how long a connection at rest is remembered, in seconds.
+const REMEMBERED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
+
+/// Asks for all IPv4 connections: a dump (flags 0x301) of the subsystem conntrack (1), message GET (1), family 2.
+const REQUEST: [u8; 20] = [20, 0, 0, 0, 1, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+
+/// Length of a message's head, and of what comes between it and the attributes.
+const HEAD: usize = 16;
+const FAMILY: usize = 4;
+
+/// Message type that ends a dump, and the one of an error.
+const DONE: u16 = 3;
+const ERROR: u16 = 2;
+
+/// A state of TCP: connected both ways (TCP_CONNTRACK_ESTABLISHED).
+const ESTABLISHED: u8 = 3;
+
+/// Protocol number of UDP.
+const UDP: u8 = 17;
+
+/// Attributes on the way to what is read: the direction of the first packet and that of answers, with addresses (source)
+/// and protocol (number); what TCP knows, with its state; the time left.
+const FIRST: u16 = 1;
+const SOURCE: [u16; 3] = [2, 1, 1];
+const PROTOCOL: [u16; 3] = [2, 2, 1];
+const TCP_STATE: [u16; 3] = [4, 1, 1];
+const TIMEOUT: [u16; 1] = [7];
+
+/// Says of an attribute that it holds others.
+const NESTED: u16 = 0x8000;
+
+/// Tells whether one of these addresses is answering somebody over TCP.
+///
+/// # Errors
+/// Fails where the kernel gives no list.
+pub(super) fn is_busy(addrs: &[Ipv4Addr]) -> io::Result<bool> {
+    let remembered = std::fs::read_to_string(REMEMBERED)?;
+    let remembered: u32 = remembered.trim().parse().map_err(io::Error::other)?;
+    let rest = u32::try_from(REST.as_secs()).unwrap_or(1);
+    let busy_above = remembered.saturating_sub(rest);
+    let addrs: BTreeSet<Ipv4Addr> = addrs.iter().copied().collect();
+    let mut busy = false;
+    for_each(|flow| {
+        busy |= flow.state == Some(ESTABLISHED)
+            && flow.timeout > busy_above
+            && flow.answers_from.is_some_and(|addr| addrs.contains(&addr));
+    })?;
+    Ok(busy)
+}
+
+/// Forgets the UDP exchanges that these addresses answer: the next packet of each is led elsewhere.
+///
+/// # Errors
+/// Fails where the kernel gives no list or forgets nothing.
+pub(super) fn forget(addrs: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+    let mut found = Vec::new();
+    for_each(|flow| {
+        if flow.protocol == Some(UDP) && flow.answers_from.is_some_and(|it| addrs.contains(&it)) {
+            found.push(flow.first);
+        }
+    })?;
+    let socket = open()?;
+    for first in found {
+        socket.send(&deletion(&first), 0)?;
+    }
+    Ok(())
+}
+
+/// A request (flag 1) to delete (2) the connection whose first packet was this.
+fn deletion(first: &[u8]) -> Vec<u8> {
+    let length = HEAD + FAMILY + 4 + first.len();
+    let mut bytes = u32::try_from(length).unwrap_or(0).to_ne_bytes().to_vec();
+    bytes.extend([2, 1, 1, 0]);
+    bytes.resize(HEAD, 0);
+    bytes.extend([2, 0, 0, 0]);
+    bytes.extend(u16::try_from(first.len() + 4).unwrap_or(0).to_ne_bytes());
+    bytes.extend((FIRST | NESTED).to_ne_bytes());
+    bytes.extend(first);
+    bytes
+}
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn for_each(mut look: impl FnMut(Flow)) -> io::Result<()> {
+    let socket = open()?;
+    socket.send(&REQUEST, 0)?;
+    loop {
+        let (bytes, _) = socket.recv_from_full()?;
+        for (kind, body) in messages(&bytes) {
+            match kind {
+                DONE => return Ok(()),
+                ERROR => return Err(io::Error::other("the kernel gives no list of connections")),
+                _ => look(Flow::read(body.get(FAMILY..).unwrap_or_default())),
+            }
+        }
+    }
+}
+
+/// What of a connection matters.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flow {
+    /// The first packet's addresses and ports, as the kernel writes them.
+    first: Vec<u8>,
+    /// Who answers.
+    answers_from: Option<Ipv4Addr>,
+    /// Number of the protocol.
+    protocol: Option<u8>,
+    /// State of TCP; absent for other protocols.
+    state: Option<u8>,
+    /// Seconds until it is forgotten if nothing more is sent.
+    timeout: u32,
+}
+
+impl Flow {
+    fn read(bytes: &[u8]) -> Self {
+        let number = |bytes: &[u8]| bytes.get(..4)?.try_into().ok().map(u32::from_be_bytes);
+        let byte = |way: &[u16]| find(bytes, way).and_then(|bytes| bytes.first().copied());
+        Self {
+            first: find(bytes, &[FIRST]).unwrap_or_default().to_vec(),
+            answers_from: find(bytes, &SOURCE).and_then(number).map(Ipv4Addr::from_bits),
+            protocol: byte(&PROTOCOL),
+            state: byte(&TCP_STATE),
+            timeout: find(bytes, &TIMEOUT).and_then(number).unwrap_or(0),
+        }
+    }
+}
+
+/// Splits what the kernel sent into messages: type and body.
+fn messages(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?);
+        let length = usize::try_from(length).ok()?;
+        let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
+        let body = rest.get(HEAD..length)?;
+        rest = rest.get(aligned(length)..).unwrap_or_default();
+        Some((kind, body))
+    })
+}
+
+/// Finds an attribute by the types on the way to it.
+fn find<'a>(bytes: &'a [u8], way: &[u16]) -> Option<&'a [u8]> {
+    /// Flags beside the type: nested, big-endian.
+    const TYPE: u16 = 0x3fff;
+    let (wanted, deeper) = way.split_first()?;
+    let mut rest = bytes;
+    loop {
+        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?) & TYPE;
+        let value = rest.get(4..length)?;
+        if kind == *wanted {
+            return if deeper.is_empty() { Some(value) } else { find(value, deeper) };
+        }
+        rest = rest.get(aligned(length)..)?;
+    }
+}
+
+/// Messages and attributes begin at multiples of four.
+const fn aligned(length: usize) -> usize {
+    length.next_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len() + 4).expect("tests make short ones");
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(aligned(bytes.len()), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_connection_is_read() {
+        let nested = |kind: u16, value: &[u8]| attribute(kind | 0x8000, value);
+        let addrs = |source: u8| {
+            let source = attribute(1, &[10, 0, 0, source]);
+            let addrs = nested(1, &[source, attribute(2, &[10, 0, 0, 9])].concat());
+            [addrs, nested(2, &attribute(1, &[6]))].concat()
+        };
+        let body = [
+            nested(1, &addrs(5)),
+            nested(2, &addrs(7)),
+            nested(4, &nested(1, &[attribute(2, &[1]), attribute(1, &[3])].concat())),
+            attribute(7, &432_000_u32.to_be_bytes()),
+        ]
+        .concat();
+        let expect = Flow {
+            first: addrs(5),
+            protocol: Some(6),
+            answers_from: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            state: Some(ESTABLISHED),
+            timeout: 432_000,
+        };
+        assert_eq!(Flow::read(&body), expect);
+        assert_eq!(Flow::read(&body[..40]).state, None);
+        let deletion = deletion(&addrs(5));
+        let (kind, body) = messages(&deletion).next().expect("it is a message");
+        assert_eq!((kind, find(&body[FAMILY..], &[FIRST])), (0x0102, Some(&addrs(5)[..])));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            for (_, body) in messages(&bytes) {
+                let _flow = Flow::read(body);
+            }
+            let _flow = Flow::read(&bytes);
+        }
+    }
+}
