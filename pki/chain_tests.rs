@@ -8,8 +8,8 @@ use x509_parser::extensions::ParsedExtension;
 
 use crate::test_support::{CLUSTER, DAY, NODE, NOW};
 use crate::{
-    Error, NodeRole, RootCa, cross_sign, generate_node, is_signed_by, pem, read_identity,
-    renewal_window, x509,
+    Error, NodeRole, RootCa, cross_sign, generate_node, is_signed_by, leaf_issuer, pem,
+    read_identity, renewal_window, x509,
 };
 
 /// Walks from the leaf to the root; every link must hold.
@@ -86,7 +86,13 @@ fn cross_signed_chains_verify_against_the_old_root() -> Result<(), Error> {
         assert!(verify(&leaf, &old.certificate_pem).is_err(), "not without the intermediate");
         assert!(is_signed_by(&chain, &old.certificate_pem)?);
         assert!(!is_signed_by(&leaf, &old.certificate_pem)?);
-        assert_eq!(crate::issuer_of(&intermediate)?, crate::issuer_of(&new.certificate_pem)?);
+        let both = format!("{}{}", old.certificate_pem, new.certificate_pem);
+        assert!(is_signed_by(&leaf, &both)? && is_signed_by(&chain, &both)?);
+        let issuer = crate::issuer_of(&new.certificate_pem)?;
+        assert_eq!(leaf_issuer(&chain, &old.certificate_pem)?, issuer);
+        assert_eq!(leaf_issuer(&leaf, &both)?, issuer);
+        assert_eq!(leaf_issuer(&leaf, &old.certificate_pem), Err(Error::Untrusted));
+        assert_eq!(crate::issuer_of(&intermediate)?, issuer);
         assert_eq!(renewal_window(&intermediate)?, renewal_window(&new.certificate_pem)?);
         assert_eq!(read_identity(&chain)?.node_id, NODE, "the leaf of a chain is read");
     }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The certificate is not valid at the time given.
     #[error("certificate is not valid now")]
     NotValidNow,
+    /// No root that is trusted signed the certificate.
+    #[error("certificate signed by unknown authority")]
+    Untrusted,
     /// The private key does not parse.
     #[error("invalid private key")]
     InvalidKey,

@@ -1,6 +1,7 @@
 //! Certificates, join tokens and unlock keys of a cluster. Pure: it opens no file or socket and
 //! reads no clock; it does not decide when to renew, rotate or admit, its callers do.
 
+mod chain;
 #[cfg(test)]
 mod chain_tests;
 mod error;
@@ -15,11 +16,11 @@ mod token;
 mod unlock;
 mod x509;
 
+pub use chain::{is_signed_by, leaf_issuer};
 pub use error::Error;
 pub use node_cert::{
     Identity, NodeCertificate, NodePublicKey, NodeRequest, NodeRole, generate_node,
-    generate_request, is_signed_by, issue_node, read_identity, read_identity_der, renew_at,
-    renewal_window,
+    generate_request, issue_node, read_identity, read_identity_der, renew_at, renewal_window,
 };
 pub use root::{RootCa, issuer_of};
 pub use rotation::{DesiredCa, cross_sign, parse_desired_ca};

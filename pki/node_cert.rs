@@ -211,28 +211,6 @@ pub fn renewal_window(certificate_pem: &str) -> Result<(i64, i64), Error> {
     Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
-/// Tells whether the first certificate of a chain, or one that a cross-signed root in it signed, was
-/// signed by a root. It verifies no times.
-///
-/// # Errors
-/// When either holds no certificate or one does not parse.
-pub fn is_signed_by(certificate_pem: &str, root_pem: &str) -> Result<bool, Error> {
-    let (chain, roots) = (pem::certificates(certificate_pem)?, pem::certificates(root_pem)?);
-    let root = x509::parse(roots.first().ok_or(Error::InvalidPem)?)?;
-    let mut below = x509::parse(chain.first().ok_or(Error::InvalidPem)?)?;
-    for der in chain.iter().skip(1) {
-        if below.verify_signature(Some(root.public_key())).is_ok() {
-            return Ok(true);
-        }
-        let above = x509::parse(der)?;
-        if below.verify_signature(Some(above.public_key())).is_err() {
-            return Ok(false);
-        }
-        below = above;
-    }
-    Ok(below.verify_signature(Some(root.public_key())).is_ok())
-}
-
 /// Returns when to renew: between 50 and 80 percent of the validity, so that the nodes of a cluster
 /// do not all come at once. `random_fraction` is drawn by the caller from 0 to 1.
 #[must_use]

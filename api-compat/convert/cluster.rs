@@ -19,16 +19,17 @@ const CERT_EXPIRY_MIN: Duration = Duration::from_secs(3600);
 /// Shows a cluster without its tokens.
 pub fn info_to_wire(cluster: &Cluster) -> ClusterInfo {
     let pools = &cluster.address_pools;
+    let (issuer_subject, issuer_public_key) = cluster.root_ca.issuer();
     ClusterInfo {
         id: cluster.id.to_string(),
         meta: cluster.meta.into(),
         spec: spec_to_wire(&cluster.spec),
         tls_info: TlsInfo {
-            trust_root: cluster.root_ca.certificate_pem.clone(),
-            cert_issuer_subject: cluster.root_ca.subject.clone(),
-            cert_issuer_public_key: cluster.root_ca.public_key.clone(),
+            trust_root: cluster.root_ca.trusted_pem(),
+            cert_issuer_subject: issuer_subject.to_vec(),
+            cert_issuer_public_key: issuer_public_key.to_vec(),
         },
-        root_rotation_in_progress: cluster.root_ca.rotation_in_progress,
+        root_rotation_in_progress: cluster.root_ca.rotation.is_some(),
         default_addr_pool: (!pools.is_empty()).then(|| pools.clone()),
         subnet_size: cluster.subnet_size,
         data_path_port: cluster.data_path_port,

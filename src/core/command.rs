@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use crate::model::Sensitive;
-use crate::model::cluster::{Cluster, ClusterSpec, RootCa};
+use crate::model::cluster::{Cluster, ClusterSpec, JoinTokens, RootCa};
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::node::{
     Availability, GenericResource, ManagerStatus, Node, NodeAgent, NodeDescription, NodeSpec,
@@ -50,8 +50,16 @@ pub enum Command {
         manager_token: Option<Sensitive>,
         /// New unlock key; empty when autolock is turned off.
         unlock_key: Option<Sensitive>,
-        /// New root.
+        /// New root, or the present one with the one that is to follow it.
         root_ca: Option<Box<RootCa>>,
+    },
+    /// Puts the next root in the place of the present one, once all nodes have moved to it.
+    FinishRotation {
+        /// Public key of the next root.
+        #[serde(with = "serde_bytes")]
+        public_key: Vec<u8>,
+        /// Join tokens that pin it.
+        tokens: JoinTokens,
     },
     /// Replaces a node's spec.
     UpdateNode {

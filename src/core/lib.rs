@@ -9,6 +9,7 @@ pub mod managers;
 pub mod model;
 pub mod net;
 pub mod plan;
+pub mod rotation;
 pub mod sessions;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -21,7 +21,7 @@ use tonic::{Request, Status};
 use tracing::{info, warn};
 
 use super::attempts::Attempts;
-use super::cluster::now_unix;
+use super::signer;
 use crate::clock;
 use crate::node::propose_rpc;
 use crate::rpc::AGENT_KEY;
@@ -58,7 +58,8 @@ pub struct Authority {
 struct Issued {
     request: Vec<u8>,
     role: Role,
-    root_pem: String,
+    /// What signed it.
+    signer_pem: String,
     certificate_pem: String,
 }
 
@@ -203,21 +204,24 @@ impl Authority {
         let is_engine = node.agent == Some(NodeAgent::Engine);
         let role = if is_engine { Role::Worker } else { node.spec.role };
         let root = &cluster.root_ca;
+        let next = root.rotation.as_ref().map(|next| &next.cross_signed_pem);
+        let signer_pem = next.unwrap_or(&root.certificate_pem);
         let held = self.issued.lock().get(&node.id).cloned().filter(|held| {
             held.request == node.certificate.request
                 && held.role == role
-                && held.root_pem == root.certificate_pem
+                && held.signer_pem == *signer_pem
         });
         if let Some(held) = held {
             return Ok(held);
         }
-        let certificate_pem = sign(cluster, node, role).map_err(|error| {
+        let request = String::from_utf8_lossy(&node.certificate.request);
+        let signed = signer::sign(cluster, &node.id, role, &request);
+        let certificate_pem = signed.map_err(|error| {
             warn!(node.id = %node.id, error = %error, "no certificate could be signed");
             Status::internal("no certificate could be signed")
         })?;
         let request = node.certificate.request.clone();
-        let issued =
-            Issued { request, role, root_pem: root.certificate_pem.clone(), certificate_pem };
+        let issued = Issued { request, role, signer_pem: signer_pem.clone(), certificate_pem };
         let mut all = self.issued.lock();
         if all.len() >= ISSUED_MAX {
             all.clear();
@@ -225,24 +229,6 @@ impl Authority {
         all.insert(node.id.clone(), issued.clone());
         Ok(issued)
     }
-}
-
-fn sign(cluster: &Cluster, node: &Node, role: Role) -> Result<String, skep_pki::Error> {
-    let key_pem = String::from_utf8_lossy(&cluster.root_ca.key_pem.0);
-    let root = skep_pki::RootCa::from_pem(&cluster.root_ca.certificate_pem, &key_pem)?;
-    let role = match role {
-        Role::Worker => skep_pki::NodeRole::Worker,
-        Role::Manager => skep_pki::NodeRole::Manager,
-    };
-    skep_pki::issue_node(
-        &root,
-        &public_key(&node.certificate.request)?,
-        node.id.as_str(),
-        role,
-        cluster.id.as_str(),
-        now_unix(),
-        cluster.spec.node_cert_expiry,
-    )
 }
 
 fn public_key(request: &[u8]) -> Result<NodePublicKey, skep_pki::Error> {

@@ -4,7 +4,7 @@ use skep_api::backend::{InitCluster, Rotate};
 use skep_core::command::Command;
 use skep_core::id::{ClusterId, NetworkId, NodeId};
 use skep_core::model::Sensitive;
-use skep_core::model::cluster::{Cluster, ClusterSpec, JoinTokens, RootCa};
+use skep_core::model::cluster::{Cluster, ClusterSpec, JoinTokens, RootCa, RootRotation};
 use skep_core::model::network::{Network, NetworkSpec};
 use skep_core::model::node::{
     ManagerStatus, Node, NodeAgent, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
@@ -13,6 +13,7 @@ use skep_core::model::{Annotations, Driver};
 use skep_pki::{JoinToken, UnlockKey};
 
 use super::SwarmAddresses;
+use super::signer::root_of;
 use crate::clock;
 
 /// Consensus id of the node that makes a cluster.
@@ -31,7 +32,7 @@ pub fn new_root() -> Result<(skep_pki::RootCa, RootCa), skep_pki::Error> {
     Ok((root, held))
 }
 
-/// Returns the part of a root that the cluster object holds.
+/// Returns the part of a root of its own that the cluster object holds.
 ///
 /// # Errors
 /// Fails if the certificate cannot be read back.
@@ -41,9 +42,56 @@ pub fn held_root(root: &skep_pki::RootCa, force_rotate: u64) -> Result<RootCa, s
         key_pem: Sensitive(root.key_pem.as_bytes().to_vec()),
         subject: root.subject_der()?,
         public_key: root.public_key_der()?,
-        rotation_in_progress: false,
         last_force_rotate: force_rotate,
+        rotation: None,
     })
+}
+
+/// Has the present root vouch for the one that is to follow it. A rotation on its way begins anew with that.
+///
+/// # Errors
+/// When either root is not what it should be, or both have one key.
+pub fn rotate_to(
+    current: &RootCa,
+    next: &skep_pki::RootCa,
+    force_rotate: u64,
+) -> Result<RootCa, skep_pki::Error> {
+    let root = root_of(&current.certificate_pem, &current.key_pem)?;
+    let rotation = RootRotation {
+        certificate_pem: next.certificate_pem.clone(),
+        key_pem: Sensitive(next.key_pem.as_bytes().to_vec()),
+        subject: next.subject_der()?,
+        public_key: next.public_key_der()?,
+        cross_signed_pem: skep_pki::cross_sign(&root, next, now_unix())?,
+    };
+    let rotation = Some(Box::new(rotation));
+    Ok(RootCa { last_force_rotate: force_rotate, rotation, ..current.clone() })
+}
+
+/// Returns what the cluster is to hold of roots so that this one becomes its root. The present one ends a rotation on its way;
+/// the one that nodes move to already goes on as it is.
+///
+/// # Errors
+/// As [`rotate_to`].
+pub fn change_root(
+    current: &RootCa,
+    wanted: &skep_pki::RootCa,
+    force_rotate: u64,
+) -> Result<RootCa, skep_pki::Error> {
+    let mut changed = RootCa { last_force_rotate: force_rotate, ..current.clone() };
+    let key = || Sensitive(wanted.key_pem.as_bytes().to_vec());
+    if wanted.certificate_pem == current.certificate_pem {
+        changed.key_pem = key();
+        changed.rotation = None;
+        return Ok(changed);
+    }
+    match &mut changed.rotation {
+        Some(next) if next.certificate_pem == wanted.certificate_pem => {
+            next.key_pem = key();
+            Ok(changed)
+        }
+        Some(_) | None => rotate_to(current, wanted, force_rotate),
+    }
 }
 
 /// Returns the time in seconds, as certificates count it.
@@ -179,7 +227,7 @@ fn first_networks() -> Vec<Network> {
     host_and_bridge
 }
 
-/// Makes the command for a new cluster spec with the keys it asks for; `root` is a root to change to.
+/// Makes the command for a new cluster spec with the keys it asks for; `root` replaces what is held of roots.
 pub fn update(
     cluster: &Cluster,
     version: u64,
@@ -187,9 +235,9 @@ pub fn update(
     rotate: Rotate,
     root: Option<RootCa>,
 ) -> Command {
-    let pem = root.as_ref().unwrap_or(&cluster.root_ca).certificate_pem.clone();
-    // A new root changes the digest inside the tokens, so both must be new.
-    let token = |wanted: bool| (wanted || root.is_some()).then(|| new_token(&pem));
+    // Those who join during a rotation are given the present root; the tokens pin that.
+    let pem = &cluster.root_ca.certificate_pem;
+    let token = |wanted: bool| wanted.then(|| new_token(pem));
     let locked = !cluster.unlock_key.0.is_empty();
     let unlock_key = match (spec.auto_lock_managers, locked) {
         (true, false) => Some(new_unlock_key()),

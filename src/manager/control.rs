@@ -85,13 +85,6 @@ impl Backend for Node {
             return Err(BackendError::Rejected(Rejected::OutOfSequence));
         }
         let root = desired_root(current, &spec)?;
-        if root.is_some() && state.nodes().len() > 1 {
-            // Nodes whose certificates the new root does not know would be locked out.
-            return Err(BackendError::Unsupported(
-                "rotating the root of a cluster with several nodes is not supported by this version of skep"
-                    .to_owned(),
-            ));
-        }
         let command = cluster::update(current, version, spec, rotate, root);
         propose(&member.raft, command).await?;
         member.key_kept().await
@@ -139,7 +132,7 @@ impl Backend for Node {
     }
 }
 
-/// Returns the root that a spec asks for, if it is not the one in use.
+/// Returns what the cluster is to hold of roots if a spec asks for others than are in use or on their way.
 fn desired_root(current: &Cluster, spec: &ClusterSpec) -> Result<Option<RootCa>, BackendError> {
     let refused = |text: &str| {
         BackendError::Invalid(format!("rpc error: code = InvalidArgument desc = {text}"))
@@ -148,23 +141,19 @@ fn desired_root(current: &Cluster, spec: &ClusterSpec) -> Result<Option<RootCa>,
     let key = String::from_utf8_lossy(&spec.signing_ca_key.0);
     let desired = skep_pki::parse_desired_ca(&spec.signing_ca_cert, &key, cluster::now_unix())
         .map_err(invalid)?;
+    let (held, counter) = (&current.root_ca, spec.force_rotate);
     match desired {
         skep_pki::DesiredCa::Internal(root) => {
-            if root.certificate_pem == current.root_ca.certificate_pem {
-                return Ok(None);
-            }
-            cluster::held_root(&root, spec.force_rotate).map(Some).map_err(invalid)
+            cluster::change_root(held, &root, counter).map(Some).map_err(invalid)
         }
         // No signer outside the cluster is asked, so none is ever reached.
         skep_pki::DesiredCa::External { .. } => Err(refused(
             "there must be at least one valid, reachable external CA corresponding to the desired CA certificate",
         )),
+        skep_pki::DesiredCa::Unspecified if counter == held.last_force_rotate => Ok(None),
         skep_pki::DesiredCa::Unspecified => {
-            if spec.force_rotate == current.root_ca.last_force_rotate {
-                return Ok(None);
-            }
-            let (_, held) = cluster::new_root().map_err(invalid)?;
-            Ok(Some(RootCa { last_force_rotate: spec.force_rotate, ..held }))
+            let (root, _) = cluster::new_root().map_err(invalid)?;
+            cluster::rotate_to(held, &root, counter).map(Some).map_err(invalid)
         }
     }
 }

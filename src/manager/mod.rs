@@ -14,6 +14,8 @@ pub mod log_relay;
 pub mod peers;
 pub mod presence;
 pub mod roster;
+pub mod rotation;
+pub mod signer;
 pub mod streams;
 
 pub use addresses::{AddressError, SwarmAddresses, host_addresses};

@@ -74,11 +74,12 @@ impl Certificates {
         loop {
             let told = self.told.borrow_and_update().clone();
             let looked = async {
-                let described = self.describe().await;
-                match &told {
-                    Some(told) => self.follow(told).await && described,
-                    None => described,
-                }
+                let followed = match &told {
+                    Some(told) => self.follow(told).await,
+                    None => true,
+                };
+                // After that: what it holds of certificates is part of what it is.
+                self.describe().await && followed
             };
             let is_well = tokio::select! {
                 is_well = Box::pin(looked) => is_well,
@@ -102,14 +103,7 @@ impl Certificates {
                 return false;
             }
         };
-        let root_pem = &self.held.root_pem;
-        let (subject, key) = skep_pki::issuer_of(root_pem).unwrap_or_default();
-        let described = NodeDescription {
-            trust_root_pem: root_pem.clone(),
-            issuer_subject: subject,
-            issuer_public_key: key,
-            ..described
-        };
+        let described = self.held.describe(described);
         self.describe.send_if_modified(|held| {
             let differs = held.as_ref() != Some(&described);
             *held = Some(described);
@@ -125,10 +119,11 @@ impl Certificates {
         {
             warn!(error = %chain(&error), "the list of managers was not written");
         }
+        let trusts = self.held.root_pem == told.root_pem || self.trust(&told.root_pem);
         let role = certified_role(&self.held);
         if !is_due(&self.held, told, now_unix(), self.fraction) {
             self.promoted.send_replace(told.role == Role::Manager && role == Some(Role::Manager));
-            return true;
+            return trusts;
         }
         let known = self.managers.lock().known().to_vec();
         for (_, address) in known {
@@ -143,12 +138,31 @@ impl Certificates {
         false
     }
 
+    /// Verifies peers by other roots from now on.
+    fn trust(&mut self, roots_pem: &str) -> bool {
+        let StoredCertificate { chain_pem, key_pem, .. } = &self.held;
+        if let Err(error) = self.tls.replace(chain_pem, key_pem, roots_pem) {
+            warn!(error = %chain(&error), "the roots that a manager names cannot be used");
+            return false;
+        }
+        roots_pem.clone_into(&mut self.held.root_pem);
+        info!("other roots are trusted");
+        if let Err(error) = self.data.write_roots(roots_pem) {
+            warn!(error = %chain(&error), "the roots were not written");
+        }
+        true
+    }
+
     fn take(&mut self, renewed: &super::enrol::Enrolled, told: &Told) -> bool {
         let held = StoredCertificate {
             chain_pem: renewed.certificate.certificate_pem.clone(),
             key_pem: renewed.certificate.key_pem.clone(),
             root_pem: renewed.root_pem.clone(),
         };
+        if !held.is_signed_by(&told.root_pem) {
+            warn!("the certificate given descends from no root that is trusted");
+            return false;
+        }
         if let Err(error) = self.data.write_certificate(&renewed.certificate, &renewed.root_pem) {
             warn!(error = %chain(&error), "the certificate was not written");
             return false;
@@ -173,15 +187,15 @@ fn certified_role(held: &StoredCertificate) -> Option<Role> {
     })
 }
 
-/// Tells whether another certificate must be asked for: the one held is old, of another role or another root, or a manager asks
-/// for it. `fraction` spreads the nodes of a cluster.
+/// Tells whether another certificate must be asked for: the one held is old, of another role or of a root that counts no more, or
+/// a manager asks for it. `fraction` spreads the nodes of a cluster.
 fn is_due(held: &StoredCertificate, told: &Told, now_unix: i64, fraction: f64) -> bool {
     let window = skep_pki::renewal_window(&held.chain_pem);
     let is_old = window.is_ok_and(|(from, to)| now_unix >= skep_pki::renew_at(from, to, fraction));
     told.renew
         || is_old
         || certified_role(held) != Some(told.role)
-        || held.root_pem != told.root_pem
+        || !held.is_signed_by(&told.root_pem)
 }
 
 #[cfg(test)]
@@ -216,7 +230,13 @@ mod tests {
         assert!(due(|_| (), 62) && due(|_| (), 91));
         assert!(due(|told| told.renew = true, 0));
         assert!(due(|told| told.role = Role::Manager, 0));
-        assert!(due(|told| told.root_pem.clear(), 0));
+        let other = skep_pki::RootCa::generate(now)?.certificate_pem;
+        let due_under = |root_pem: &str| {
+            let told = Told { root_pem: root_pem.to_owned(), ..told.clone() };
+            is_due(&held, &told, now, 0.5)
+        };
+        assert!(due_under(&other) && due_under(""));
+        assert!(!due_under(&(other + &held.root_pem)));
         Ok(())
     }
 }

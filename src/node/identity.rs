@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skep_core::id::{ClusterId, NodeId};
-use skep_core::model::cluster::Cluster;
-use skep_core::model::node::Role;
+use skep_core::model::node::{NodeDescription, Role};
 use skep_raft::durable_file;
 use thiserror::Error;
 
@@ -109,6 +108,21 @@ pub struct StoredCertificate {
     pub key_pem: skep_pki::Zeroizing<String>,
     /// The root.
     pub root_pem: String,
+}
+
+impl StoredCertificate {
+    /// Adds to what a node is what it holds of certificates: whom it trusts, and who certified it.
+    pub fn describe(&self, described: NodeDescription) -> NodeDescription {
+        let issuer = skep_pki::leaf_issuer(&self.chain_pem, &self.root_pem);
+        let (issuer_subject, issuer_public_key) = issuer.unwrap_or_default();
+        let trust_root_pem = self.root_pem.clone();
+        NodeDescription { trust_root_pem, issuer_subject, issuer_public_key, ..described }
+    }
+
+    /// Tells whether it was signed, at whatever distance, by one of these roots.
+    pub fn is_signed_by(&self, roots_pem: &str) -> bool {
+        skep_pki::is_signed_by(&self.chain_pem, roots_pem).unwrap_or(false)
+    }
 }
 
 /// The folder of a daemon's state.
@@ -244,6 +258,14 @@ impl DataDir {
         durable_file::replace_all(&folder, &files).map_err(|source| io(&folder, source))
     }
 
+    /// Writes the roots that peers are verified by, where the certificate stays as it is.
+    ///
+    /// # Errors
+    /// Says why they cannot be written.
+    pub fn write_roots(&self, roots_pem: &str) -> Result<(), IdentityError> {
+        self.replace(&self.certificates(), "swarm-root-ca.crt", roots_pem.as_bytes())
+    }
+
     /// Reads the certificate with its key and root; `None` if one of them is missing.
     pub fn certificate(&self) -> Option<StoredCertificate> {
         let read = |name| std::fs::read_to_string(self.certificates().join(name)).ok();
@@ -252,17 +274,6 @@ impl DataDir {
             key_pem: skep_pki::Zeroizing::new(read("swarm-node.key")?),
             root_pem: read("swarm-root-ca.crt")?,
         })
-    }
-
-    /// Tells whether the certificate on disk was issued by the cluster's root and is not due for renewal at `now_unix`.
-    pub fn has_certificate(&self, cluster: &Cluster, now_unix: i64) -> bool {
-        let read = |name| std::fs::read_to_string(self.certificates().join(name)).ok();
-        let current =
-            read("swarm-root-ca.crt").is_some_and(|root| root == cluster.root_ca.certificate_pem);
-        let fresh = read("swarm-node.crt")
-            .and_then(|pem| skep_pki::renewal_window(&pem).ok())
-            .is_some_and(|(from, to)| now_unix < skep_pki::renew_at(from, to, 0.0));
-        current && fresh
     }
 
     fn certificates(&self) -> PathBuf {

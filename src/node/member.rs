@@ -6,6 +6,7 @@
 //! | dispatcher | `stop` | judges which nodes are there (`manager::dispatcher`) |
 //! | leader | `stop` | plans and proposes (`manager::leader`) |
 //! | roster | `stop` | notes who is a manager and who answers, removes who is none any more (`manager::roster`) |
+//! | rotation | `stop` | ends the root's rotation (`manager::rotation`) |
 //! | settle | `stop` | asks for this node's vote, tells its new address (`manager::roster`) |
 //! | presence | `stop` | keeps a session with the leader, by which this node counts as one that works and gives its output |
 //! | assigner | `stop` | turns each state into what this node must run |
@@ -47,7 +48,7 @@ use crate::manager::log_broker::{LogBroker, LogService};
 use crate::manager::log_relay::LogRelay;
 use crate::manager::peers::Peers;
 use crate::manager::streams::Reader;
-use crate::manager::{leader, presence, roster};
+use crate::manager::{leader, presence, roster, rotation};
 use crate::rpc::authorize::Gate;
 use crate::rpc::glue::RpcService;
 use crate::rpc::server::Server;
@@ -175,6 +176,7 @@ impl Member {
         tasks.spawn(server.run(listen, stop.clone()));
         tasks.spawn(leader::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::run(raft.clone(), stop.clone()));
+        tasks.spawn(rotation::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::settle(raft.clone(), identity.advertise.to_string(), stop.clone()));
         tasks.spawn(presence::run(raft.clone(), way(&logs), stop.clone()));
 

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use skep_core::command::Command;
 use skep_core::id::NodeId;
-use skep_core::model::cluster::Cluster;
+use skep_core::model::cluster::{Cluster, RootCa};
 use skep_core::model::node::{NodeDescription, Role};
 use skep_core::state::State;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::identity::DataDir;
+use super::identity::{DataDir, StoredCertificate};
 use super::member::{Surroundings, propose};
 use crate::clock;
 use crate::engine::Engine;
-use crate::manager::cluster::{now_unix, with_trust};
+use crate::manager::cluster::now_unix;
+use crate::manager::signer;
 use crate::rpc::tls::Tls;
 use skep_core::error::chain;
 use skep_raft::keys::{KeyEncryptionKey, rewrap};
@@ -35,8 +36,10 @@ pub struct Upkeep {
     /// What the data key is wrapped with, once that is known to be on disk.
     wrapped_with: Option<Vec<u8>>,
     described: Option<NodeDescription>,
-    /// Root of the certificate on disk, once that is known.
-    certified_by: Option<String>,
+    /// The certificate in use.
+    held: Option<StoredCertificate>,
+    /// What the cluster held of roots when the certificate was last found to fit.
+    fitted: Option<RootCa>,
     /// Where the certificate is used.
     tls: Arc<Tls>,
     /// Index of the newest state whose key is on disk as it asks for.
@@ -60,7 +63,8 @@ impl Upkeep {
             key,
             wrapped_with: None,
             described: None,
-            certified_by: None,
+            held: None,
+            fitted: None,
             tls,
             kept: watch::channel(0).0,
         }
@@ -91,8 +95,7 @@ impl Upkeep {
                     .nodes()
                     .get(&self.node)
                     .is_some_and(|node| node.role == Role::Manager && node.manager.is_some());
-                let look_at_it =
-                    look || self.certified_by.as_ref() != Some(&cluster.root_ca.certificate_pem);
+                let look_at_it = look || self.fitted.as_ref() != Some(&cluster.root_ca);
                 if is_manager && look_at_it {
                     self.keep_certificate(cluster);
                 }
@@ -101,10 +104,10 @@ impl Upkeep {
                 self.describe().await;
                 look_at = clock::now().after(LOOK_PERIOD);
             }
-            if let Some(cluster) = state.cluster() {
+            if state.cluster().is_some() {
                 // Without a quorum a proposal waits long; a stop does not.
                 tokio::select! {
-                    () = self.report(&state, cluster) => {}
+                    () = self.report(&state) => {}
                     () = stop.cancelled() => return,
                 }
             }
@@ -124,10 +127,10 @@ impl Upkeep {
     }
 
     /// Reports what this node is, if that is not what the state says.
-    async fn report(&self, state: &State, cluster: &Cluster) {
+    async fn report(&self, state: &State) {
         let Some(node) = state.nodes().get(&self.node) else { return };
-        let Some(described) = &self.described else { return };
-        let described = with_trust(described.clone(), &cluster.root_ca);
+        let (Some(described), Some(held)) = (&self.described, &self.held) else { return };
+        let described = held.describe(described.clone());
         if node.description == described {
             return;
         }
@@ -142,16 +145,21 @@ impl Upkeep {
         }
     }
 
-    /// Makes a certificate when there is none of the current root or it is due.
+    /// Makes a certificate where there is none that fits the cluster's roots, or it is due; follows the roots themselves.
     fn keep_certificate(&mut self, cluster: &Cluster) {
-        let now = now_unix();
-        if !self.data.has_certificate(cluster, now) {
-            if let Err(error) = issue(&self.data, cluster, &self.node, now) {
-                warn!(error = %error, "no certificate could be issued");
-                return;
-            }
-            info!(node.id = %self.node, "certificate issued");
-        } else if self.certified_by.is_some() {
+        let root = &cluster.root_ca;
+        let held = self.data.certificate();
+        let fits = held.as_ref().is_some_and(|held| fits(held, root, now_unix()));
+        let kept = match &held {
+            Some(held) if fits && held.root_pem == root.trusted_pem() => Ok(()),
+            Some(_) if fits => self.data.write_roots(&root.trusted_pem()).map_err(Into::into),
+            Some(_) | None => issue(&self.data, cluster, &self.node),
+        };
+        if let Err(error) = kept {
+            warn!(error = %error, "no certificate could be issued");
+            return;
+        }
+        if fits && self.fitted.as_ref() == Some(root) {
             return;
         }
         let Some(held) = self.data.certificate() else { return };
@@ -159,7 +167,11 @@ impl Upkeep {
             warn!(error = %chain(&error), "the certificate cannot be used");
             return;
         }
-        self.certified_by = Some(cluster.root_ca.certificate_pem.clone());
+        if !fits {
+            info!(node.id = %self.node, "certificate issued");
+        }
+        self.held = Some(held);
+        self.fitted = Some(root.clone());
     }
 
     /// Wraps the data key as autolock asks for; tells whether it is.
@@ -195,17 +207,21 @@ pub(super) fn key_encryption_key(text: &[u8]) -> Result<Option<KeyEncryptionKey>
     Ok(Some(KeyEncryptionKey::from_bytes(*key.bytes())))
 }
 
-fn issue(data: &DataDir, cluster: &Cluster, node: &NodeId, now: i64) -> anyhow::Result<()> {
-    let key_pem = String::from_utf8_lossy(&cluster.root_ca.key_pem.0);
-    let root = skep_pki::RootCa::from_pem(&cluster.root_ca.certificate_pem, &key_pem)?;
-    let certificate = skep_pki::generate_node(
-        &root,
-        node.as_str(),
-        skep_pki::NodeRole::Manager,
-        cluster.id.as_str(),
-        now,
-        cluster.spec.node_cert_expiry,
-    )?;
-    data.write_certificate(&certificate, &cluster.root_ca.certificate_pem)?;
+/// Tells whether a manager's certificate is the one it would get now, but for its age, and is not due.
+fn fits(held: &StoredCertificate, root: &RootCa, now_unix: i64) -> bool {
+    let issuer = skep_pki::leaf_issuer(&held.chain_pem, &root.trusted_pem());
+    let is_issued = issuer.is_ok_and(|(subject, key)| root.issuer() == (&*subject, &*key));
+    let window = skep_pki::renewal_window(&held.chain_pem);
+    let is_fresh = window.is_ok_and(|(from, to)| now_unix < skep_pki::renew_at(from, to, 0.0));
+    // Without it, those who still trust only the present root would refuse the certificate.
+    let is_vouched_for =
+        root.rotation.iter().all(|next| held.chain_pem.ends_with(&next.cross_signed_pem));
+    is_issued && is_fresh && is_vouched_for
+}
+
+fn issue(data: &DataDir, cluster: &Cluster, node: &NodeId) -> anyhow::Result<()> {
+    let request = skep_pki::generate_request()?;
+    let signed = signer::sign(cluster, node, Role::Manager, &request.request_pem)?;
+    data.write_certificate(&request.with_certificate(signed), &cluster.root_ca.trusted_pem())?;
     Ok(())
 }

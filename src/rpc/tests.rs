@@ -149,6 +149,50 @@ async fn certificates_decide_who_may_call() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// While a root is replaced, certificates of the next one are sent with its name and key as the present one signed them: those who
+/// trust either root, or both, take them, on either side.
+#[tokio::test]
+async fn during_a_rotation_either_root_is_enough() -> anyhow::Result<()> {
+    use skep_pki::NodeRole::Manager;
+    let world = World::start().await?;
+    let next = skep_pki::RootCa::generate(now())?;
+    let vouched = skep_pki::cross_sign(&world.root, &next, now())?;
+    let (present, next_only) = (&world.root.certificate_pem, &next.certificate_pem);
+    let both = format!("{present}{next_only}");
+    let node = NodeId::from_entropy(7).to_string();
+    let validity = std::time::Duration::from_secs(7200);
+    let made = |root: &skep_pki::RootCa, appended: &str| -> anyhow::Result<_> {
+        let cluster = world.cluster.as_str();
+        let made = skep_pki::generate_node(root, &node, Manager, cluster, now(), validity)?;
+        Ok((made.certificate_pem + appended, made.key_pem))
+    };
+    let old = made(&world.root, "")?;
+    let new = made(&next, &vouched)?;
+    // Certificate and trust of one side, of the other, and whether both take each other.
+    let cases = [
+        (&old, present, &new, &both, true),
+        (&old, &both, &new, &both, true),
+        (&new, &both, &new, next_only, true),
+        (&new, present, &new, next_only, true),
+        (&old, &both, &new, next_only, false),
+    ];
+    for (a, trusted_by_a, b, trusted_by_b, meet) in cases {
+        for (server, client) in
+            [((a, trusted_by_a), (b, trusted_by_b)), ((b, trusted_by_b), (a, trusted_by_a))]
+        {
+            let ((chain, key), trusted) = server;
+            world.server.replace(chain, key, trusted)?;
+            let tls = Arc::new(Tls::default());
+            let ((chain, key), trusted) = client;
+            tls.replace(chain, key, trusted)?;
+            let answer = world.call(Trust::Mutual(tls), SESSION).await;
+            assert_eq!(answer.is_ok(), meet, "{answer:?}");
+        }
+    }
+    world.stop.cancel();
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_used_without_a_restart() -> anyhow::Result<()> {
     use skep_pki::NodeRole::Manager;

@@ -8,6 +8,7 @@ mod managers;
 mod membership;
 mod restart;
 mod rollout;
+mod rotation;
 mod service;
 mod spec;
 mod streams;

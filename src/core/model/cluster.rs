@@ -47,10 +47,59 @@ pub struct RootCa {
     /// DER of the public key (SPKI).
     #[serde(with = "serde_bytes")]
     pub public_key: Vec<u8>,
-    /// Whether nodes are still moving to this root.
-    pub rotation_in_progress: bool,
-    /// `ForceRotate` of the spec that this root answers.
+    /// `ForceRotate` of the spec that this root, or the one that follows it, answers.
     pub last_force_rotate: u64,
+    /// The root that nodes are moving to.
+    pub rotation: Option<Box<RootRotation>>,
+}
+
+/// A root on its way to take the place of the present one.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RootRotation {
+    /// PEM of the certificate.
+    pub certificate_pem: String,
+    /// PKCS#8 PEM of its key.
+    pub key_pem: Sensitive,
+    /// DER of the subject.
+    #[serde(with = "serde_bytes")]
+    pub subject: Vec<u8>,
+    /// DER of the public key (SPKI).
+    #[serde(with = "serde_bytes")]
+    pub public_key: Vec<u8>,
+    /// PEM of its name and key, signed by the present root: sent after a certificate of the next root, it lets those who
+    /// trust only the present one accept it.
+    pub cross_signed_pem: String,
+}
+
+impl RootCa {
+    /// Returns the PEM of all roots that nodes shall trust now: while they move, the present one and the next.
+    pub fn trusted_pem(&self) -> String {
+        let mut trusted = self.certificate_pem.clone();
+        trusted.extend(self.rotation.iter().map(|next| next.certificate_pem.as_str()));
+        trusted
+    }
+
+    /// Returns subject and public key, as DER, of the root that certificates shall descend from now.
+    pub fn issuer(&self) -> (&[u8], &[u8]) {
+        match &self.rotation {
+            Some(next) => (&next.subject, &next.public_key),
+            None => (&self.subject, &self.public_key),
+        }
+    }
+
+    /// Returns the root as it is once all nodes have moved; `None` where none is on its way.
+    pub fn moved(&self) -> Option<Self> {
+        let next = self.rotation.as_deref()?.clone();
+        Some(Self {
+            certificate_pem: next.certificate_pem,
+            key_pem: next.key_pem,
+            subject: next.subject,
+            public_key: next.public_key,
+            last_force_rotate: self.last_force_rotate,
+            rotation: None,
+        })
+    }
 }
 
 /// The rights to ask for a certificate of either role.

@@ -74,6 +74,7 @@ fn object(command: &Command) -> Option<(Key, bool)> {
         Command::RemoveNode { id, .. } => (Kind::Node, id.to_string(), true),
         Command::CreateCluster { .. }
         | Command::UpdateCluster { .. }
+        | Command::FinishRotation { .. }
         | Command::AdmitNode { .. }
         | Command::RenewNode { .. }
         | Command::RegisterNode { .. }

@@ -88,6 +88,9 @@ impl State {
             Command::UpdateCluster { version, .. } => {
                 self.update_cluster(write, *version, |cluster| cluster::change(cluster, command))
             }
+            Command::FinishRotation { public_key, tokens } => {
+                self.finish_rotation(write, public_key, tokens)
+            }
             Command::UpdateNode { id, version, spec } => {
                 self.update_node(write, id, *version, spec)
             }
@@ -104,16 +107,7 @@ impl State {
                 Ok(())
             }
             Command::ReportNode { id, description, status, manager } => {
-                if manager.as_ref().is_some_and(|manager| manager.leader) {
-                    self.end_other_leads(write, id)?;
-                }
-                self.report_node(write, id, |node| {
-                    cluster::replace(&mut node.description, description.as_deref());
-                    cluster::replace(&mut node.status, status.as_ref());
-                    if manager.is_some() {
-                        node.manager.clone_from(manager);
-                    }
-                })
+                self.note_node(write, id, description.as_deref(), status.as_ref(), manager.as_ref())
             }
             Command::CreateService { id, spec } => self.create_service(write, id, spec),
             Command::UpdateService { id, version, rollback: true, .. } => {

@@ -22,7 +22,7 @@ pub fn session_message(
         managers: managers(state),
         // Engines need them for overlay networks alone.
         network_bootstrap_keys: Vec::new(),
-        root_ca: cluster.root_ca.certificate_pem.as_bytes().to_vec(),
+        root_ca: cluster.root_ca.trusted_pem().into_bytes(),
     })
 }
 

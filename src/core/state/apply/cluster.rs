@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{Write, check_version};
 use crate::command::Command;
 use crate::model::Kind;
-use crate::model::cluster::Cluster;
+use crate::model::cluster::{Cluster, JoinTokens};
 use crate::model::network::Network;
 use crate::model::node::Node;
+use crate::rotation::is_complete;
 use crate::state::{Action, Event, Rejected, State};
 
 /// Replaces a part of an object if there is something to put in its place.
@@ -51,14 +52,37 @@ impl State {
 
     pub(super) fn update_cluster(
         &mut self,
-        write: &Write,
+        write: &mut Write,
         version: u64,
         change: impl FnOnce(&mut Cluster),
     ) -> Result<(), Rejected> {
-        let Some(cluster) = &self.cluster else { return Err(Rejected::WrongPhase) };
-        check_version(cluster.meta, version)?;
-        let mut cluster = Cluster::clone(cluster);
+        let Some(old) = &self.cluster else { return Err(Rejected::WrongPhase) };
+        check_version(old.meta, version)?;
+        let mut cluster = Cluster::clone(old);
         change(&mut cluster);
+        write.touch(&mut cluster.meta);
+        let has_other_issuer = cluster.root_ca.issuer() != old.root_ca.issuer();
+        self.cluster = Some(Arc::new(cluster));
+        if has_other_issuer {
+            self.call_in_certificates(write);
+        }
+        Ok(())
+    }
+
+    /// Puts the next root in the place of the present one. Who still asks for that may have been overtaken.
+    pub(super) fn finish_rotation(
+        &mut self,
+        write: &Write,
+        public_key: &[u8],
+        tokens: &JoinTokens,
+    ) -> Result<(), Rejected> {
+        let Some(cluster) = &self.cluster else { return Err(Rejected::WrongPhase) };
+        let moved = cluster.root_ca.moved().filter(|next| next.public_key == public_key);
+        let (Some(root_ca), true) = (moved, is_complete(self)) else {
+            return Err(Rejected::StalePlan);
+        };
+        let tokens = tokens.clone();
+        let mut cluster = Cluster { root_ca, tokens, ..Cluster::clone(cluster) };
         write.touch(&mut cluster.meta);
         self.cluster = Some(Arc::new(cluster));
         Ok(())

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::replace;
 use super::{Write, check_version, not_found};
 use crate::id::NodeId;
 use crate::managers::survives_demotion;
 use crate::model::Kind;
+use crate::model::cluster::Cluster;
 use crate::model::node::{
-    Availability, Node, NodeAgent, NodeCertificate, NodeDescription, NodeSpec, NodeState,
-    NodeStatus, Role,
+    Availability, ManagerStatus, Node, NodeAgent, NodeCertificate, NodeDescription, NodeSpec,
+    NodeState, NodeStatus, Role,
 };
 use crate::model::task::{TaskState, TaskStatus};
+use crate::rotation::is_certified;
 use crate::state::{Action, Event, Rejected, State};
 
 /// What tasks of a removed node show (contract behaviour.md section 1).
@@ -22,6 +25,18 @@ const ENGINE_RESTARTED: &str = "the engine of the node was restarted";
 
 /// How long a removed node is remembered at the least, whatever validity certificates have now.
 const REMOVED_MIN: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Notes what a node told of itself. While the root is replaced, a node that has no certificate of the next one is to ask for
+/// it, even if the last one it asked for never arrived.
+fn describe(node: &mut Node, told: &NodeDescription, cluster: Option<&Cluster>) {
+    node.description = told.clone();
+    let Some(root) = cluster.map(|cluster| &cluster.root_ca) else { return };
+    if is_certified(root, told) {
+        node.certificate.renew = false;
+    } else if root.rotation.is_some() {
+        node.certificate.renew = true;
+    }
+}
 
 impl State {
     fn node(&self, id: &NodeId) -> Result<&Arc<Node>, Rejected> {
@@ -179,8 +194,9 @@ impl State {
         agent: &NodeAgent,
         restarted: bool,
     ) -> Result<(), Rejected> {
+        let cluster = self.cluster.clone();
         self.report_node(write, id, |node| {
-            node.description = description.clone();
+            describe(node, description, cluster.as_deref());
             node.status = NodeStatus {
                 state: NodeState::Ready,
                 message: String::new(),
@@ -194,6 +210,17 @@ impl State {
             self.lose_tasks(write, id, ENGINE_RESTARTED, ran);
         }
         Ok(())
+    }
+
+    /// Has all nodes ask for another certificate whose present one is not of the root that it shall be of now.
+    pub(super) fn call_in_certificates(&mut self, write: &mut Write) {
+        let Some(cluster) = self.cluster.clone() else { return };
+        let other = |node: &&Arc<Node>| !is_certified(&cluster.root_ca, &node.description);
+        for old in self.nodes.values().filter(other).cloned().collect::<Vec<_>>() {
+            let mut new = Node::clone(&old);
+            new.certificate.renew = true;
+            self.change_node(write, &old, new);
+        }
     }
 
     pub(super) fn judge_nodes(
@@ -220,7 +247,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn report_node(
+    fn report_node(
         &mut self,
         write: &mut Write,
         id: &NodeId,
@@ -233,6 +260,29 @@ impl State {
             self.change_node(write, &old, new);
         }
         Ok(())
+    }
+
+    pub(super) fn note_node(
+        &mut self,
+        write: &mut Write,
+        id: &NodeId,
+        description: Option<&NodeDescription>,
+        status: Option<&NodeStatus>,
+        manager: Option<&ManagerStatus>,
+    ) -> Result<(), Rejected> {
+        if manager.is_some_and(|manager| manager.leader) {
+            self.end_other_leads(write, id)?;
+        }
+        let cluster = self.cluster.clone();
+        self.report_node(write, id, |node| {
+            if let Some(description) = description {
+                describe(node, description, cluster.as_deref());
+            }
+            replace(&mut node.status, status);
+            if manager.is_some() {
+                node.manager = manager.cloned();
+            }
+        })
     }
 
     pub(super) fn set_role(
@@ -252,11 +302,7 @@ impl State {
     }
 
     /// Notes that none but one node leads.
-    pub(super) fn end_other_leads(
-        &mut self,
-        write: &mut Write,
-        leader: &NodeId,
-    ) -> Result<(), Rejected> {
+    fn end_other_leads(&mut self, write: &mut Write, leader: &NodeId) -> Result<(), Rejected> {
         self.node(leader)?;
         let led = |node: &Node| node.manager.as_ref().is_some_and(|manager| manager.leader);
         let others = self.nodes.values().filter(|node| node.id != *leader && led(node));

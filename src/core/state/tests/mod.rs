@@ -6,4 +6,5 @@ mod fixture;
 mod nodes;
 mod properties;
 mod query;
+mod rotation;
 mod view;
