@@ -163,7 +163,7 @@ impl Certificates {
             warn!("the certificate given descends from no root that is trusted");
             return false;
         }
-        if let Err(error) = self.data.write_certificate(&renewed.certificate, &renewed.root_pem) {
+        if let Err(error) = self.data.write_certificate(&renewed.certificate, &renewed.root_pem, None) {
             warn!(error = %chain(&error), "the certificate was not written");
             return false;
         }

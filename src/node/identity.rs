@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skep_core::id::{ClusterId, NodeId};
 use skep_core::model::node::{NodeDescription, Role};
-use skep_raft::durable_file;
+use skep_raft::keys::{self, KeyError};
+use skep_raft::{DataKey, durable_file};
 use thiserror::Error;
 
 use crate::manager::SwarmAddresses;
@@ -17,6 +18,9 @@ use crate::manager::cluster::FIRST_MEMBER;
 const IDENTITY_FILE: &str = "node.json";
 const LEAVING_FILE: &str = "leaving.json";
 const MANAGERS_FILE: &str = "managers.json";
+const ROOTS_FILE: &str = "swarm-root-ca.crt";
+const CERTIFICATE_FILE: &str = "swarm-node.crt";
+const NODE_KEY_FILE: &str = "swarm-node.key";
 /// An identity file larger than this is not one of ours.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -239,7 +243,8 @@ impl DataDir {
         }
     }
 
-    /// Writes the certificate, its key and the root it descends from. Without room for all, the old ones stay.
+    /// Writes the certificate, its key and the root it descends from; a manager's key is sealed. Without room for all, the
+    /// old ones stay.
     ///
     /// # Errors
     /// Says why they cannot be written.
@@ -247,13 +252,15 @@ impl DataDir {
         &self,
         certificate: &skep_pki::NodeCertificate,
         root_pem: &str,
+        seal: Option<&DataKey>,
     ) -> Result<(), IdentityError> {
         let folder = self.certificates();
         Self::open(&folder)?;
+        let key = stored(&certificate.key_pem, seal);
         let files: [(&str, &[&[u8]]); 3] = [
-            ("swarm-root-ca.crt", &[root_pem.as_bytes()]),
-            ("swarm-node.key", &[certificate.key_pem.as_bytes()]),
-            ("swarm-node.crt", &[certificate.certificate_pem.as_bytes()]),
+            (ROOTS_FILE, &[root_pem.as_bytes()]),
+            (NODE_KEY_FILE, &[key.as_bytes()]),
+            (CERTIFICATE_FILE, &[certificate.certificate_pem.as_bytes()]),
         ];
         durable_file::replace_all(&folder, &files).map_err(|source| io(&folder, source))
     }
@@ -263,16 +270,41 @@ impl DataDir {
     /// # Errors
     /// Says why they cannot be written.
     pub fn write_roots(&self, roots_pem: &str) -> Result<(), IdentityError> {
-        self.replace(&self.certificates(), "swarm-root-ca.crt", roots_pem.as_bytes())
+        self.replace(&self.certificates(), ROOTS_FILE, roots_pem.as_bytes())
     }
 
-    /// Reads the certificate with its key and root; `None` if one of them is missing.
-    pub fn certificate(&self) -> Option<StoredCertificate> {
+    /// Seals the key of the certificate where it is not, or unseals it for a node that has no data key any more.
+    ///
+    /// # Errors
+    /// Says why it cannot be read or written.
+    pub fn reseal(&self, data_key: &DataKey, sealed: bool) -> Result<(), IdentityError> {
+        let path = self.certificates().join(NODE_KEY_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => skep_pki::Zeroizing::new(text),
+            // One that has none yet gets it sealed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(io(&path, source)),
+        };
+        if keys::is_sealed(&text) == sealed {
+            return Ok(());
+        }
+        let damaged = |_| IdentityError::Damaged {
+            path: path.clone(),
+            reason: "it was sealed with another key".to_owned(),
+        };
+        let plain = opened(text, Some(data_key)).map_err(damaged)?;
+        let text = stored(&plain, sealed.then_some(data_key));
+        self.replace(&self.certificates(), NODE_KEY_FILE, text.as_bytes())
+    }
+
+    /// Reads the certificate with its key and root; `None` if one of them is missing, or sealed with another key.
+    pub fn certificate(&self, data_key: Option<&DataKey>) -> Option<StoredCertificate> {
         let read = |name| std::fs::read_to_string(self.certificates().join(name)).ok();
+        let key = skep_pki::Zeroizing::new(read(NODE_KEY_FILE)?);
         Some(StoredCertificate {
-            chain_pem: read("swarm-node.crt")?,
-            key_pem: skep_pki::Zeroizing::new(read("swarm-node.key")?),
-            root_pem: read("swarm-root-ca.crt")?,
+            chain_pem: read(CERTIFICATE_FILE)?,
+            key_pem: opened(key, data_key).ok()?,
+            root_pem: read(ROOTS_FILE)?,
         })
     }
 
@@ -308,6 +340,25 @@ impl DataDir {
         let opened = std::fs::File::open(folder).and_then(|handle| handle.sync_all());
         opened.map_err(|source| io(folder, source))
     }
+}
+
+/// Returns a node's key as it is to lie on disk.
+fn stored(key_pem: &str, seal: Option<&DataKey>) -> skep_pki::Zeroizing<String> {
+    skep_pki::Zeroizing::new(match seal {
+        Some(data_key) => keys::seal_node_key(data_key, key_pem),
+        None => key_pem.to_owned(),
+    })
+}
+
+/// Reads a node's key as it lies on disk.
+fn opened(
+    text: skep_pki::Zeroizing<String>,
+    data_key: Option<&DataKey>,
+) -> Result<skep_pki::Zeroizing<String>, KeyError> {
+    if !keys::is_sealed(&text) {
+        return Ok(text);
+    }
+    keys::open_node_key(data_key.ok_or(KeyError::WrongKey)?, &text)
 }
 
 /// What is not there needs no removing.
@@ -353,6 +404,34 @@ mod tests {
         assert_eq!(data.managers()?, []);
         data.end_leave()?;
         assert_eq!(data.leaving()?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_managers_key_is_sealed() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let data = DataDir::open(folder.path())?;
+        let root = skep_pki::RootCa::generate(1_700_000_000)?;
+        let (role, validity) = (skep_pki::NodeRole::Manager, std::time::Duration::from_secs(7200));
+        let made = skep_pki::generate_node(&root, "n", role, "c", 1_700_000_000, validity)?;
+        let (key, other) = (DataKey::generate(), DataKey::generate());
+        let on_disk = || std::fs::read_to_string(folder.path().join("certificates/swarm-node.key"));
+        let read = |key: Option<&DataKey>| data.certificate(key).map(|held| held.key_pem);
+        data.reseal(&key, true)?;
+        data.write_certificate(&made, &root.certificate_pem, None)?;
+        assert_eq!(
+            (read(None), on_disk()?),
+            (Some(made.key_pem.clone()), made.key_pem.to_string())
+        );
+        data.reseal(&key, true)?;
+        assert!(!on_disk()?.contains("PRIVATE KEY"));
+        assert_eq!(read(Some(&key)), Some(made.key_pem.clone()));
+        assert_eq!((read(None), read(Some(&other))), (None, None));
+        assert!(data.reseal(&other, false).is_err());
+        data.reseal(&key, false)?;
+        assert_eq!(read(None), Some(made.key_pem.clone()));
+        data.write_certificate(&made, &root.certificate_pem, Some(&key))?;
+        assert_eq!((read(None), read(Some(&key))), (None, Some(made.key_pem)));
         Ok(())
     }
 

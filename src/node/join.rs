@@ -125,7 +125,7 @@ impl Node {
         let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
         let data = &self.around.data;
         data.erase().map_err(|error| internal(&error))?;
-        data.write_certificate(&enrolled.certificate, &enrolled.root_pem)
+        data.write_certificate(&enrolled.certificate, &enrolled.root_pem, None)
             .map_err(|error| internal(&error))?;
         let identity = Identity::new(enrolled.node, enrolled.cluster, addresses, new_raft_id());
         match enrolled.role {
@@ -169,7 +169,9 @@ impl Node {
             Err(_) => return Err(BackendError::Timeout),
         }
         member.key_kept().await?;
-        self.around.data.join(identity).map_err(|error| BackendError::Internal(chain(&error)))?;
+        let data = &self.around.data;
+        let written = data.join(identity).and_then(|()| data.reseal(member.key(), true));
+        written.map_err(|error| BackendError::Internal(chain(&error)))?;
         let promoted = member.raft.change(Change::Promote { id: identity.raft_id }).await;
         if let Err(error) = promoted {
             warn!(error = %error, "the vote is yet to come");

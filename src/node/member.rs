@@ -111,7 +111,7 @@ impl Consensus {
     pub async fn open(data: &DataDir, key: DataKey, raft_id: u64) -> Result<Self, BackendError> {
         let tls = Arc::new(Tls::default());
         // A member that was away must call others before it knows the cluster's state.
-        if let Some(held) = data.certificate()
+        if let Some(held) = data.certificate(Some(&key))
             && let Err(error) = tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem)
         {
             warn!(error = %chain(&error), "the certificate cannot be used");

@@ -108,8 +108,9 @@ impl Node {
         self.listing.clear();
         let data = &self.around.data;
         let identity = member.identity.as_worker();
-        // In this order: a start in between finds a manager that is none, or a worker that knows its managers.
+        // In this order: a start in between finds a manager that is none, or a worker that knows its managers and can read its key.
         data.write_managers(&managers).map_err(|error| internal(&error))?;
+        data.reseal(member.key(), false).map_err(|error| internal(&error))?;
         data.join(&identity).map_err(|error| internal(&error))?;
         let erased = data.erase_consensus();
         self.begin_work(identity);
@@ -143,6 +144,8 @@ impl Node {
         let member = Arc::new(Member::start(&self.around, identity, consensus).await?);
         if let Err(failure) = self.enter_group(&member, remotes).await {
             member.stop().await;
+            // It may go on as a worker.
+            data.reseal(member.key(), false).map_err(|error| internal(&error))?;
             return Err(failure);
         }
         Ok(member)

@@ -148,12 +148,12 @@ impl Upkeep {
     /// Makes a certificate where there is none that fits the cluster's roots, or it is due; follows the roots themselves.
     fn keep_certificate(&mut self, cluster: &Cluster) {
         let root = &cluster.root_ca;
-        let held = self.data.certificate();
+        let held = self.data.certificate(Some(&self.key));
         let fits = held.as_ref().is_some_and(|held| fits(held, root, now_unix()));
         let kept = match &held {
             Some(held) if fits && held.root_pem == root.trusted_pem() => Ok(()),
             Some(_) if fits => self.data.write_roots(&root.trusted_pem()).map_err(Into::into),
-            Some(_) | None => issue(&self.data, cluster, &self.node),
+            Some(_) | None => issue(&self.data, &self.key, cluster, &self.node),
         };
         if let Err(error) = kept {
             warn!(error = %error, "no certificate could be issued");
@@ -162,7 +162,7 @@ impl Upkeep {
         if fits && self.fitted.as_ref() == Some(root) {
             return;
         }
-        let Some(held) = self.data.certificate() else { return };
+        let Some(held) = self.data.certificate(Some(&self.key)) else { return };
         if let Err(error) = self.tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem) {
             warn!(error = %chain(&error), "the certificate cannot be used");
             return;
@@ -174,7 +174,7 @@ impl Upkeep {
         self.fitted = Some(root.clone());
     }
 
-    /// Wraps the data key as autolock asks for; tells whether it is.
+    /// Wraps the data key as autolock asks for, and seals the node's own key with it; tells whether they are.
     fn keep_key(&mut self, cluster: &Cluster) -> bool {
         let wanted = &cluster.unlock_key.0;
         if self.wrapped_with.as_ref() == Some(wanted) {
@@ -188,12 +188,22 @@ impl Upkeep {
             }
         };
         match rewrap(&self.data.raft(), &self.key, kek.as_ref()) {
-            Ok(()) => self.wrapped_with = Some(wanted.clone()),
+            Ok(()) => {}
             Err(error) => {
                 warn!(error = %chain(&error), "the data key could not be wrapped");
                 return false;
             }
         }
+        // A node that is not yet a manager for good may have to go on as a worker, which has no data key.
+        let is_manager =
+            self.data.identity().map(|it| it.is_some_and(|it| it.role == Role::Manager));
+        let sealed =
+            is_manager.and_then(|is| if is { self.data.reseal(&self.key, true) } else { Ok(()) });
+        if let Err(error) = sealed {
+            warn!(error = %chain(&error), "the node's own key could not be sealed");
+            return false;
+        }
+        self.wrapped_with = Some(wanted.clone());
         true
     }
 }
@@ -219,9 +229,15 @@ fn fits(held: &StoredCertificate, root: &RootCa, now_unix: i64) -> bool {
     is_issued && is_fresh && is_vouched_for
 }
 
-fn issue(data: &DataDir, cluster: &Cluster, node: &NodeId) -> anyhow::Result<()> {
+fn issue(
+    data: &DataDir,
+    data_key: &DataKey,
+    cluster: &Cluster,
+    node: &NodeId,
+) -> anyhow::Result<()> {
     let request = skep_pki::generate_request()?;
     let signed = signer::sign(cluster, node, Role::Manager, &request.request_pem)?;
-    data.write_certificate(&request.with_certificate(signed), &cluster.root_ca.trusted_pem())?;
+    let roots = cluster.root_ca.trusted_pem();
+    data.write_certificate(&request.with_certificate(signed), &roots, Some(data_key))?;
     Ok(())
 }

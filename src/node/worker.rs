@@ -20,13 +20,14 @@ use skep_core::error::chain;
 use skep_core::id::TaskId;
 use skep_core::model::task::TaskStatus;
 use skep_core::state::State;
+use skep_raft::keys::{self, Keys};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::certificates::Certificates;
-use super::identity::Identity;
+use super::identity::{Identity, StoredCertificate};
 use super::member::{Surroundings, assign};
 use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::status::{ReportError, ReportSink};
@@ -56,7 +57,7 @@ impl Worker {
         let machine = &around.machine;
         let files = (machine.open_files)(&identity.node)
             .map_err(|error| BackendError::Internal(format!("no place for secrets: {error}")))?;
-        let held = around.data.certificate();
+        let held = around.data.certificate(None).or_else(|| unsealed(around));
         let held = held.ok_or_else(|| {
             BackendError::Internal("the certificate is missing; leave and join again".to_owned())
         })?;
@@ -143,6 +144,13 @@ impl Worker {
         }
         info!(node.id = %self.identity.node, "worker stopped");
     }
+}
+
+/// Reads the certificate of a node that was cut off on its way to become a manager, whose key is sealed already.
+fn unsealed(around: &Surroundings) -> Option<StoredCertificate> {
+    let Ok(Keys::Unlocked(key)) = keys::load(&around.data.raft()) else { return None };
+    around.data.reseal(&key, false).ok()?;
+    around.data.certificate(None)
 }
 
 /// Reports of this node's tasks, on their way to the leader.

@@ -42,6 +42,8 @@ pub enum RecordKind {
     WrappedKey = 7,
     /// A backup of a cluster.
     Backup = 8,
+    /// The key of a node's certificate.
+    NodeKey = 9,
 }
 
 impl RecordKind {
@@ -55,6 +57,7 @@ impl RecordKind {
             Self::Snapshot => "snapshot",
             Self::WrappedKey => "key",
             Self::Backup => "backup",
+            Self::NodeKey => "node key",
         }
     }
 }

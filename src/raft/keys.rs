@@ -1,5 +1,5 @@
-//! The file that holds the data key, in clear or, with autolock, under a key-encryption key.
-//! Chooses no policy.
+//! The file that holds the data key, in clear or, with autolock, under a key-encryption key; and what else
+//! that key seals beside the log. Chooses no policy.
 
 use std::fmt;
 use std::io;
@@ -19,6 +19,29 @@ pub const KEY_FILE: &str = "keys.json";
 
 /// The one form of key file known so far.
 const VERSION: u32 = 1;
+
+/// What the text of a sealed node key begins with.
+const SEALED: &str = "SKEPKEY-1-";
+
+/// Seals the key of a node's certificate, which must open only where the log does.
+pub fn seal_node_key(key: &DataKey, node_key_pem: &str) -> String {
+    let sealed = key.seal(RecordKind::NodeKey, 0, node_key_pem.as_bytes().to_vec());
+    format!("{SEALED}{}\n", STANDARD.encode(sealed))
+}
+
+/// Tells whether the text of a node's key is sealed.
+pub fn is_sealed(text: &str) -> bool {
+    text.starts_with(SEALED)
+}
+
+/// Opens what [`seal_node_key`] sealed.
+pub fn open_node_key(key: &DataKey, text: &str) -> Result<Zeroizing<String>, KeyError> {
+    let body = text.trim().strip_prefix(SEALED).ok_or(KeyError::WrongKey)?;
+    let sealed = STANDARD.decode(body).map_err(|_| KeyError::WrongKey)?;
+    let opened = key.open(RecordKind::NodeKey, 0, &sealed).map_err(|_| KeyError::WrongKey)?;
+    let text = std::str::from_utf8(&opened).map_err(|_| KeyError::WrongKey)?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
 
 /// Says why the data key cannot be had.
 #[derive(Debug, Error)]

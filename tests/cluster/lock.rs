@@ -4,7 +4,9 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
+use crate::managers::{managers, settled};
 use crate::spec::{FIRST, web};
+use crate::workers::set;
 use crate::world::{Daemon, Site};
 
 /// A key of the right form that unlocks nothing.
@@ -120,4 +122,72 @@ async fn a_locked_daemon_can_leave() {
     assert_eq!(site.engine.containers().len(), 0);
     daemon.client.post("/swarm/init", &site.init()).await.ok();
     daemon.stop().await;
+}
+
+/// Tells whether the key of the node's own certificate can be read by whoever has the disk.
+fn own_key_is_readable(site: &Site) -> bool {
+    let path = site.data_dir().join("certificates/swarm-node.key");
+    std::fs::read_to_string(path).expect("a member has a key").contains("PRIVATE KEY")
+}
+
+/// Starts a manager that is locked, and opens it.
+async fn start_locked(site: &Site, key: &str) -> Daemon {
+    let daemon = site.start().await;
+    assert_locked(&daemon).await;
+    daemon.client.post("/swarm/unlock", &unlock(key)).await.ok();
+    daemon
+}
+
+#[tokio::test]
+async fn the_own_keys_of_all_managers_are_sealed() {
+    let (sites, mut daemons) = managers(3).await;
+    assert!(!sites.iter().any(own_key_is_readable));
+    set_autolock(&daemons[1], true).await;
+    let key = unlock_key(&daemons[0]).await;
+    daemons.remove(2).stop().await;
+    daemons.push(start_locked(&sites[2], &key).await);
+    settled(&daemons).await;
+
+    // While one is off, the key is replaced: that one still needs the old key, the others the new one.
+    daemons.remove(2).stop().await;
+    let shown = daemons[0].client.get("/swarm").await.ok();
+    let version = &shown["Version"]["Index"];
+    let path = format!("/swarm/update?version={version}&rotateManagerUnlockKey=true");
+    daemons[0].client.post(&path, &shown["Spec"]).await.ok();
+    let rotated = unlock_key(&daemons[1]).await;
+    daemons.push(start_locked(&sites[2], &key).await);
+    settled(&daemons).await;
+    // A call through it is answered once it holds the state, and with that its keys are kept.
+    set_autolock(&daemons[2], true).await;
+    daemons.remove(2).stop().await;
+    let daemon = site_refuses(&sites[2], &key).await;
+    daemon.client.post("/swarm/unlock", &unlock(&rotated)).await.ok();
+    daemons.push(daemon);
+    settled(&daemons).await;
+
+    // A worker has no lock, and can read its key; as a manager it has both again.
+    let node = daemons[2].node_id();
+    set(&daemons[0], &node, &json!({ "Role": "worker" })).await;
+    daemons[2].is_worker().await;
+    assert!(own_key_is_readable(&sites[2]));
+    daemons.remove(2).stop().await;
+    let daemon = sites[2].start().await;
+    daemon.is_worker().await;
+    set(&daemons[0], &node, &json!({ "Role": "manager" })).await;
+    daemon.is_manager().await;
+    daemons.push(daemon);
+    settled(&daemons).await;
+    assert!(!sites.iter().any(own_key_is_readable));
+    daemons.remove(2).stop().await;
+    daemons.push(start_locked(&sites[2], &rotated).await);
+    settled(&daemons).await;
+    for daemon in daemons {
+        daemon.stop().await;
+    }
+}
+
+async fn site_refuses(site: &Site, key: &str) -> Daemon {
+    let daemon = site.start().await;
+    daemon.client.post("/swarm/unlock", &unlock(key)).await.error(401);
+    daemon
 }

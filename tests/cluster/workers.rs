@@ -21,12 +21,12 @@ async fn cluster(count: usize) -> (Vec<Site>, Vec<Daemon>, Site, Daemon) {
     (sites, daemons, site, worker)
 }
 
-async fn id_of(daemon: &Daemon) -> NodeId {
+pub async fn id_of(daemon: &Daemon) -> NodeId {
     let info = daemon.client.get("/info").await.ok();
     info["Swarm"]["NodeID"].as_str().and_then(|id| id.parse().ok()).expect("it is in a cluster")
 }
 
-fn node_is(state: &State, node: &NodeId, wanted: NodeState) -> bool {
+pub fn node_is(state: &State, node: &NodeId, wanted: NodeState) -> bool {
     state.nodes().get(node).is_some_and(|node| node.status.state == wanted)
 }
 
@@ -45,7 +45,7 @@ async fn leave_only(manager: &Daemon, node: &NodeId) {
 }
 
 /// Changes parts of a node's spec.
-async fn set(manager: &Daemon, node: &NodeId, change: &Value) {
+pub async fn set(manager: &Daemon, node: &NodeId, change: &Value) {
     loop {
         let shown = manager.client.get(&format!("/nodes/{node}")).await.ok();
         let mut spec = shown["Spec"].clone();
