@@ -212,15 +212,18 @@ pub fn renewal_window(certificate_pem: &str) -> Result<(i64, i64), Error> {
 }
 
 /// Returns when to renew: between 50 and 80 percent of the validity, so that the nodes of a cluster
-/// do not all come at once. `random_fraction` is drawn by the caller from 0 to 1.
+/// do not all come at once. `random_fraction` is drawn by the caller from 0 to 1. The validity counts
+/// from the signing, which is later than the start: a certificate for one hour would be due at once.
 #[must_use]
 pub fn renew_at(not_before: i64, not_after: i64, random_fraction: f64) -> i64 {
     let fraction = if random_fraction.is_finite() { random_fraction.clamp(0.0, 1.0) } else { 0.0 };
     // In thousandths, so that the sum stays exact whatever the times are.
     #[expect(clippy::cast_possible_truncation, reason = "between 500 and 800")]
     let thousandths = 500 + (fraction * 300.0) as i64;
-    let validity = i128::from(not_after) - i128::from(not_before);
-    let at = i128::from(not_before) + validity.max(0) * i128::from(thousandths) / 1000;
+    let whole = (i128::from(not_after) - i128::from(not_before)).max(0);
+    let before_signing = i128::from(x509::BACKDATE_SECONDS).min(whole / 2);
+    let validity = whole - before_signing;
+    let at = i128::from(not_before) + before_signing + validity * i128::from(thousandths) / 1000;
     i64::try_from(at).unwrap_or(not_after)
 }
 

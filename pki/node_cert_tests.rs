@@ -139,17 +139,22 @@ fn refuses_certificates_without_identity() -> Result<(), Error> {
 
 #[test]
 fn renewal_lies_between_half_and_four_fifths() {
+    // A certificate for an hour, which starts an hour before its signing.
     for (fraction, expect) in [
-        (0.0, 1500),
-        (0.5, 1650),
-        (1.0, 1800),
-        (-3.0, 1500),
-        (7.0, 1800),
-        (f64::NAN, 1500),
-        (f64::INFINITY, 1500),
+        (0.0, 5400),
+        (0.5, 5940),
+        (1.0, 6480),
+        (-3.0, 5400),
+        (7.0, 6480),
+        (f64::NAN, 5400),
+        (f64::INFINITY, 5400),
     ] {
-        assert_eq!(renew_at(1000, 2000, fraction), expect, "{fraction}");
+        assert_eq!(renew_at(0, 7200, fraction), expect, "{fraction}");
     }
+    // Others sign without starting earlier.
+    assert_eq!(renew_at(1000, 2000, 0.0), 1750);
+    let day = 86_400;
+    assert_eq!(renew_at(-3600, 90 * day, 0.0), 45 * day);
     assert_eq!(renew_at(2000, 1000, 0.5), 2000, "a certificate turned around is due");
     assert!(renew_at(i64::MIN, i64::MAX, 0.5) > 0);
 }

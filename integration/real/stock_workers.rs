@@ -63,6 +63,7 @@ configs:
 on_both_engines!(
     a_stack_runs_on_a_stock_engine,
     tasks_of_an_engine_that_stops_or_dies_are_replaced,
+    the_root_is_replaced_under_a_stock_engine,
     join_says_what_is_wrong
 );
 
@@ -215,6 +216,29 @@ fn tasks_of_an_engine_that_stops_or_dies_are_replaced(generation: Generation) ->
         cluster.workers.first_mut().context("one worker")?.restart()?;
         node_state(&docker, "ready", SOON)?;
         docker.converged(SOON)
+    })
+}
+
+fn the_root_is_replaced_under_a_stock_engine(generation: Generation) -> Result<()> {
+    with_worker(generation, |cluster| {
+        let docker = cluster.docker().clone();
+        let sleep = ["busybox:latest", "sleep", "100000"];
+        let create = ["service", "create", "--quiet", "--name", "roam", "--replicas", "4"];
+        docker.ok(&[&create[..], &["--network", "bridge"], &sleep].concat())?;
+        let before = cluster.worker(0)?.docker().lines(&["ps", "-q"])?;
+        ensure!(!before.is_empty(), "tasks are spread over both nodes");
+        let old = docker.ok(&["swarm", "ca"])?;
+        for _ in 0..2 {
+            docker.ok(&["swarm", "ca", "--rotate", "--quiet"])?;
+            let status = docker.lines(&["node", "ls", "--format", "{{.TLSStatus}}"])?;
+            ensure!(status == ["Ready", "Ready"], "certificates: {status:?}");
+        }
+        ensure!(docker.ok(&["swarm", "ca"])? != old, "another root");
+        let after = cluster.worker(0)?.docker().lines(&["ps", "-q"])?;
+        ensure!(before == after, "containers before and after: {before:?} {after:?}");
+        // What it has on disk now is good for a start.
+        cluster.workers.first_mut().context("one worker")?.restart()?;
+        node_state(&docker, "ready", SOON)
     })
 }
 
