@@ -21,6 +21,7 @@ pub use error::Error;
 pub use node_cert::{
     Identity, NodeCertificate, NodePublicKey, NodeRequest, NodeRole, generate_node,
     generate_request, issue_node, read_identity, read_identity_der, renew_at, renewal_window,
+    validity_der,
 };
 pub use root::{RootCa, issuer_of};
 pub use rotation::{DesiredCa, cross_sign, parse_desired_ca};

@@ -205,8 +205,18 @@ pub fn generate_node(
 /// When there is no certificate or it does not parse.
 pub fn renewal_window(certificate_pem: &str) -> Result<(i64, i64), Error> {
     let found = pem::certificates(certificate_pem)?;
-    let first = found.first().ok_or(Error::InvalidPem)?;
-    let certificate = x509::parse(first)?;
+    validity_der(found.first().ok_or(Error::InvalidPem)?)
+}
+
+/// Returns start and end, in seconds since the epoch, of a certificate in DER.
+///
+/// # Errors
+/// When it does not parse.
+pub fn validity_der(certificate_der: &[u8]) -> Result<(i64, i64), Error> {
+    if certificate_der.len() > CERTIFICATE_BYTES_MAX {
+        return Err(Error::TooLarge);
+    }
+    let certificate = x509::parse(certificate_der)?;
     let validity = certificate.validity();
     Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }

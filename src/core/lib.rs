@@ -4,6 +4,7 @@ pub mod agent;
 pub mod assign;
 pub mod command;
 pub mod error;
+pub mod grace;
 pub mod id;
 pub mod managers;
 pub mod model;

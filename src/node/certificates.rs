@@ -76,7 +76,7 @@ impl Certificates {
             let looked = async {
                 let followed = match &told {
                     Some(told) => self.follow(told).await,
-                    None => true,
+                    None => self.renew_run_out().await,
                 };
                 // After that: what it holds of certificates is part of what it is.
                 self.describe().await && followed
@@ -120,21 +120,37 @@ impl Certificates {
             warn!(error = %chain(&error), "the list of managers was not written");
         }
         let trusts = self.held.root_pem == told.root_pem || self.trust(&told.root_pem);
-        let role = certified_role(&self.held);
-        if !is_due(&self.held, told, now_unix(), self.fraction) {
-            self.promoted.send_replace(told.role == Role::Manager && role == Some(Role::Manager));
-            return trusts;
+        let is_due = is_due(&self.held, told, now_unix(), self.fraction);
+        if is_due && !self.ask(&told.root_pem).await {
+            return false;
         }
+        let role = certified_role(&self.held);
+        self.promoted.send_replace(told.role == Role::Manager && role == Some(Role::Manager));
+        trusts && role == Some(told.role)
+    }
+
+    /// Asks for another certificate where the one held ran out while the node was off: no manager opens a session for it.
+    async fn renew_run_out(&mut self) -> bool {
+        let window = skep_pki::renewal_window(&self.held.chain_pem);
+        let ran_out = window.is_ok_and(|(_, end)| end < now_unix());
+        let root_pem = self.held.root_pem.clone();
+        !ran_out || self.ask(&root_pem).await
+    }
+
+    /// Asks one manager after the other for another certificate.
+    async fn ask(&mut self, root_pem: &str) -> bool {
         let known = self.managers.lock().known().to_vec();
+        let mut reason = String::new();
         for (_, address) in known {
-            match renew(&address, self.tls.clone(), told.root_pem.clone()).await {
-                Ok(renewed) => return self.take(&renewed, told),
+            match renew(&address, self.tls.clone(), root_pem.to_owned()).await {
+                Ok(renewed) => return self.take(&renewed),
                 Err(error) => {
-                    debug!(manager.addr = %address, error = %chain(&error), "no certificate");
+                    reason = chain(&error);
+                    debug!(manager.addr = %address, error = %reason, "no certificate");
                 }
             }
         }
-        warn!("no manager gives this node another certificate");
+        warn!(reason, "no manager gives this node another certificate");
         false
     }
 
@@ -153,17 +169,19 @@ impl Certificates {
         true
     }
 
-    fn take(&mut self, renewed: &super::enrol::Enrolled, told: &Told) -> bool {
+    fn take(&mut self, renewed: &super::enrol::Enrolled) -> bool {
         let held = StoredCertificate {
             chain_pem: renewed.certificate.certificate_pem.clone(),
             key_pem: renewed.certificate.key_pem.clone(),
             root_pem: renewed.root_pem.clone(),
         };
-        if !held.is_signed_by(&told.root_pem) {
+        if !held.is_signed_by(&held.root_pem) {
             warn!("the certificate given descends from no root that is trusted");
             return false;
         }
-        if let Err(error) = self.data.write_certificate(&renewed.certificate, &renewed.root_pem, None) {
+        if let Err(error) =
+            self.data.write_certificate(&renewed.certificate, &renewed.root_pem, None)
+        {
             warn!(error = %chain(&error), "the certificate was not written");
             return false;
         }
@@ -173,9 +191,7 @@ impl Certificates {
         }
         self.held = held;
         info!(node.id = %renewed.node, node.role = ?renewed.role, "certificate renewed");
-        let role = certified_role(&self.held);
-        self.promoted.send_replace(told.role == Role::Manager && role == Some(Role::Manager));
-        role == Some(told.role)
+        true
     }
 }
 

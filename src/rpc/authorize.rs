@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
+use skep_core::grace::may_renew;
 use skep_core::id::{ClusterId, NodeId};
 use skep_core::model::node::Role;
 use skep_core::state::State;
+use skep_core::time::Timestamp;
 use tokio::sync::watch;
 use tonic::Status;
+use tracing::debug;
+
+use crate::clock;
 
 /// Whom a caller's certificate names. That the cluster's root signed it was verified by TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub struct PeerIdentity {
     pub node: NodeId,
     /// What it is certified to be.
     pub role: Role,
+    /// When its certificate ran out, if it had when the connection came.
+    pub ran_out: Option<Timestamp>,
 }
 
 /// Who may call.
@@ -70,6 +77,7 @@ impl Gate {
         };
         if let Some(peer) = peer {
             self.check_member(peer)?;
+            self.check_age(path, peer)?;
         }
         let allowed = match (access, peer) {
             (Access::Public, _) | (Access::Member, Some(_)) => true,
@@ -78,6 +86,20 @@ impl Gate {
             (Access::Consensus, Some(peer)) => peer.role == Role::Manager,
         };
         if allowed { Ok(()) } else { Err(denied("the caller's certificate does not allow this")) }
+    }
+
+    /// With a certificate that ran out, a node may ask for another one at best.
+    fn check_age(&self, path: &str, peer: &PeerIdentity) -> Result<(), Status> {
+        let Some(ran_out) = peer.ran_out else { return Ok(()) };
+        if !path.starts_with("/docker.swarmkit.v1.NodeCA/") {
+            return Err(denied("the caller's certificate ran out"));
+        }
+        let state = self.states.borrow();
+        let allowed = may_renew(&state, &peer.node, peer.role, ran_out, clock::now());
+        allowed.map_err(|refusal| {
+            debug!(node.id = %peer.node, reason = %refusal, "a certificate that ran out");
+            denied(&refusal.to_string())
+        })
     }
 
     /// A certificate outlives the role that it was given for.
@@ -104,11 +126,45 @@ fn denied(reason: &str) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_core::command::{Command, Proposal};
+    use skep_core::model::Annotations;
+    use skep_core::model::node::{Node, NodeSpec};
     use tonic::Code;
 
     fn peer(cluster: u128, role: Role) -> PeerIdentity {
         let (cluster, node) = (ClusterId::from_entropy(cluster), NodeId::from_entropy(7));
-        PeerIdentity { cluster, node, role }
+        PeerIdentity { cluster, node, role, ran_out: None }
+    }
+
+    #[test]
+    fn with_a_certificate_that_ran_out_a_node_asks_for_another_one_at_best() {
+        let worker = peer(1, Role::Worker);
+        let hour = std::time::Duration::from_secs(3600);
+        let ago = |hours| Timestamp(clock::now().0 - Timestamp::default().after(hour * hours).0);
+        let labels = [(skep_core::grace::LABEL.to_owned(), "2h".to_owned())].into();
+        let annotations = Annotations { labels, ..Annotations::default() };
+        let spec = NodeSpec { annotations, ..NodeSpec::default() };
+        let node = Node { id: worker.node.clone(), spec, ..Node::default() };
+        let mut state = State::default();
+        let create = |node: &Node| Command::CreateCluster {
+            cluster: Box::default(),
+            node: Box::new(node.clone()),
+            networks: Vec::new(),
+        };
+        let proposal = Proposal { at: clock::now(), command: create(&node) };
+        state.apply(1, &proposal).expect("an empty state takes a cluster");
+        let (_sender, states) = watch::channel(Arc::new(state));
+        let gate = Gate::new(ClusterId::from_entropy(1), states);
+        let may = |path: &str, hours: u32, node: u128| {
+            let node = NodeId::from_entropy(node);
+            let caller = PeerIdentity { node, ran_out: Some(ago(hours)), ..worker.clone() };
+            gate.check(path, Some(&caller)).is_ok()
+        };
+        let renewal = "/docker.swarmkit.v1.NodeCA/IssueNodeCertificate";
+        assert!(may(renewal, 1, 7) && !may(renewal, 3, 7) && !may(renewal, 1, 8));
+        for (path, _) in CALLS.iter().filter(|(path, _)| !renewal.starts_with(path)) {
+            assert!(!may(path, 1, 7), "{path}");
+        }
     }
 
     #[test]

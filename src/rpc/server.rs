@@ -12,6 +12,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use skep_core::model::node::Role;
+use skep_core::time::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -177,6 +178,8 @@ fn identity_of(stream: &TlsStream<TcpStream>) -> Result<Option<PeerIdentity>, sk
         return Ok(None);
     };
     let found = skep_pki::read_identity_der(leaf)?;
+    let (_, end) = skep_pki::validity_der(leaf)?;
+    let end = Timestamp::from_secs(end);
     let id = |_| skep_pki::Error::NoIdentity;
     Ok(Some(PeerIdentity {
         cluster: found.cluster_id.parse().map_err(id)?,
@@ -185,6 +188,7 @@ fn identity_of(stream: &TlsStream<TcpStream>) -> Result<Option<PeerIdentity>, sk
             skep_pki::NodeRole::Manager => Role::Manager,
             skep_pki::NodeRole::Worker => Role::Worker,
         },
+        ran_out: (end < clock::now()).then_some(end),
     }))
 }
 

@@ -2,15 +2,17 @@
 //! live. Knows nothing of roles; whom a certificate names is read by the server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -100,6 +102,7 @@ fn server_config(chain: &str, key: &str, roots: &str) -> Result<ServerConfig, Tl
             .allow_unauthenticated()
             .build()
             .map_err(TlsError::NoRoot)?;
+    let verifier = Arc::new(EvenIfRunOut(verifier));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)
         .map_err(TlsError::Unfit)?
@@ -175,6 +178,60 @@ fn root_store(pem: &str) -> Result<RootCertStore, TlsError> {
         store.add(root).map_err(TlsError::Unfit)?;
     }
     Ok(store)
+}
+
+/// Verifies clients as they would have been while their certificate held. What they may do with one that ran out is little,
+/// and the gate's business.
+#[derive(Debug)]
+struct EvenIfRunOut(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for EvenIfRunOut {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let end = skep_pki::validity_der(end_entity).ok();
+        let end = end.and_then(|(_, end)| u64::try_from(end).ok());
+        let end = end.map(|end| UnixTime::since_unix_epoch(Duration::from_secs(end)));
+        let at = end.filter(|end| *end < now).unwrap_or(now);
+        self.0.verify_client_cert(end_entity, intermediates, at)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Takes any server. What comes from it must be verified by other means.

@@ -12,6 +12,7 @@ mod rotation;
 mod service;
 mod spec;
 mod streams;
+mod trust;
 mod workers;
 mod world;
 

@@ -5,10 +5,11 @@ use skep_core::id::NodeId;
 use skep_core::state::State;
 
 use crate::managers::{join, managers, settled, token};
+use crate::workers::id_of;
 use crate::world::{Daemon, Site};
 
 /// Asks for a new root, as `docker swarm ca --rotate` does.
-async fn rotate(daemon: &Daemon, desired: Option<&skep_pki::RootCa>) {
+pub async fn rotate(daemon: &Daemon, desired: Option<&skep_pki::RootCa>) {
     loop {
         let cluster = daemon.client.get("/swarm").await.ok();
         let mut spec = cluster["Spec"].clone();
@@ -34,7 +35,7 @@ fn rotates(state: &State) -> bool {
 }
 
 /// Waits until no root is on its way, and all nodes hold what the cluster asks for.
-async fn rotated(daemon: &Daemon) {
+pub async fn rotated(daemon: &Daemon) {
     // Its copy of the state is as new as what was acknowledged.
     daemon.client.get("/swarm").await.ok();
     daemon
@@ -64,11 +65,6 @@ async fn waits_for(daemon: &Daemon, node: &NodeId) {
                 && rotates(state)
         })
         .await;
-}
-
-async fn id_of(daemon: &Daemon) -> NodeId {
-    let info = daemon.client.get("/info").await.ok();
-    info["Swarm"]["NodeID"].as_str().and_then(|id| id.parse().ok()).expect("it is in a cluster")
 }
 
 #[tokio::test]
