@@ -47,6 +47,7 @@ pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, propose_rpc, unreachable_leader};
 pub use restore::{RestoreError, restore};
 
+use join::way_to;
 use member::{Consensus, consensus_failed};
 use worker::Worker;
 
@@ -146,7 +147,8 @@ impl Node {
             return Ok(());
         };
         if identity.role == Role::Worker {
-            self.begin_work(identity);
+            let managers = data.managers()?.into_iter().map(|(_, address)| address);
+            self.begin_work(self.at_home(identity, managers));
             return Ok(());
         }
         match keys::load(&data.raft())? {
@@ -174,7 +176,26 @@ impl Node {
         key: skep_raft::DataKey,
     ) -> Result<Arc<Member>, BackendError> {
         let consensus = Consensus::open(&self.around.data, key, identity.raft_id).await?;
+        let members = consensus.raft.members().addresses;
+        let own = identity.raft_id;
+        let others = members.into_iter().filter(move |(id, _)| *id != own);
+        let identity = self.at_home(identity, others.map(|(_, address)| address));
         Ok(Arc::new(Member::start(&self.around, identity, consensus).await?))
+    }
+
+    /// Follows the host to a new address: the one that the way to another manager begins at, or the only one there is. What it
+    /// is, the group and the workers are told once the node runs.
+    fn at_home(&self, identity: Identity, others: impl Iterator<Item = String>) -> Identity {
+        let host = host_addresses();
+        let on_the_way = || others.filter_map(|address| way_to(&address)).next();
+        let only = || SwarmAddresses::resolve("0.0.0.0", "", "", &host).ok();
+        let moved = identity.moved(&host, || on_the_way().or_else(|| Some(only()?.advertise.ip())));
+        let Some(moved) = moved else { return identity };
+        warn!(from = %identity.advertise, to = %moved.advertise, "the host's address changed");
+        if let Err(error) = self.around.data.join(&moved) {
+            warn!(error = %chain(&error), "the new address was not written");
+        }
+        moved
     }
 
     async fn stop(&self) {
@@ -319,7 +340,8 @@ impl Node {
             consensus.raft.shutdown().await;
             return Err(failure);
         }
-        let identity = Identity::new(made.node, made.cluster, addresses, FIRST_MEMBER);
+        let identity = Identity::new(made.node, made.cluster, addresses, FIRST_MEMBER)
+            .on_host(&host_addresses());
         let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
         let joined = match member.key_kept().await {
             Ok(()) => data.join(&identity).map_err(|error| internal(&error)),

@@ -18,4 +18,4 @@ pub mod rotation;
 pub mod signer;
 pub mod streams;
 
-pub use addresses::{AddressError, SwarmAddresses, host_addresses};
+pub use addresses::{AddressError, InterfaceAddress, SwarmAddresses, host_addresses};

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::member::{Member, propose};
 use super::{Identity, Node, Standing};
-use crate::manager::SwarmAddresses;
+use crate::manager::{SwarmAddresses, host_addresses};
 
 /// How often the others are taken out of the list while it changes under the attempt.
 const ATTEMPTS_MAX: u32 = 20;
@@ -46,7 +46,8 @@ impl Node {
             }
         };
         self.standing().stop().await;
-        let identity = Identity::new(old.node, old.cluster, &addresses, old.raft_id);
+        let identity = Identity::new(old.node, old.cluster, &addresses, old.raft_id)
+            .on_host(&host_addresses());
         match self.begin_anew(&identity, &addresses, key).await {
             Ok(member) => {
                 note_alone(&member).await;

@@ -12,8 +12,8 @@ use skep_raft::keys::{self, KeyError};
 use skep_raft::{DataKey, durable_file};
 use thiserror::Error;
 
-use crate::manager::SwarmAddresses;
 use crate::manager::cluster::FIRST_MEMBER;
+use crate::manager::{InterfaceAddress, SwarmAddresses};
 
 const IDENTITY_FILE: &str = "node.json";
 const LEAVING_FILE: &str = "leaving.json";
@@ -66,6 +66,9 @@ pub struct Identity {
     /// Whether it takes part in consensus.
     #[serde(default = "manager")]
     pub role: Role,
+    /// Whether the address told to others was one of the host's own, so that another one takes its place if it is not any more.
+    #[serde(default)]
+    pub follows_host: bool,
 }
 
 /// Files from before there were others are those of the first member.
@@ -90,7 +93,36 @@ impl Identity {
             data_path: addresses.data_path,
             raft_id,
             role: Role::Manager,
+            follows_host: false,
         }
+    }
+
+    /// Notes whether the address told to others is one of the host's own.
+    pub fn on_host(self, host: &[InterfaceAddress]) -> Self {
+        let follows_host = host.iter().any(|entry| entry.addr == self.advertise.ip());
+        Self { follows_host, ..self }
+    }
+
+    /// Returns the identity with the host's new address, where it has been told the old one and has it no more. `new` finds it.
+    pub fn moved(
+        &self,
+        host: &[InterfaceAddress],
+        new: impl FnOnce() -> Option<IpAddr>,
+    ) -> Option<Self> {
+        let old = self.advertise.ip();
+        if !self.follows_host || host.iter().any(|entry| entry.addr == old) {
+            return None;
+        }
+        let new = new().filter(|new| host.iter().any(|entry| entry.addr == *new))?;
+        let at_new = |address: SocketAddr| {
+            if address.ip() == old { SocketAddr::new(new, address.port()) } else { address }
+        };
+        Some(Self {
+            listen: at_new(self.listen),
+            advertise: at_new(self.advertise),
+            data_path: if self.data_path == old { new } else { self.data_path },
+            ..self.clone()
+        })
     }
 
     /// Returns the node's identity as a manager under a new id in the consensus group.
@@ -404,6 +436,32 @@ mod tests {
         assert_eq!(data.managers()?, []);
         data.end_leave()?;
         assert_eq!(data.leaving()?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_host_that_moved_tells_its_new_address() -> anyhow::Result<()> {
+        let addresses = SwarmAddresses {
+            listen: "192.0.2.1:2377".parse()?,
+            advertise: "192.0.2.1:2377".parse()?,
+            data_path: "192.0.2.9".parse()?,
+        };
+        let host = |addr: &str| -> anyhow::Result<_> {
+            Ok([InterfaceAddress { interface: "eth0".to_owned(), addr: addr.parse()? }])
+        };
+        let (here, there) = (host("192.0.2.1")?, host("192.0.2.2")?);
+        let made =
+            Identity::new(NodeId::from_entropy(1), ClusterId::from_entropy(2), &addresses, 7);
+        let new = || "192.0.2.2".parse().ok();
+        let identity = made.clone().on_host(&here);
+        assert_eq!(identity.moved(&here, new), None);
+        assert_eq!(identity.moved(&there, || None), None);
+        assert_eq!(identity.moved(&there, || "192.0.2.3".parse().ok()), None);
+        let moved = identity.moved(&there, new).map(|it| (it.listen, it.advertise, it.data_path));
+        let expected = ("192.0.2.2:2377".parse()?, "192.0.2.2:2377".parse()?, "192.0.2.9".parse()?);
+        assert_eq!(moved, Some(expected));
+        // An address that never was the host's own, as behind a translator, is kept.
+        assert_eq!(made.on_host(&there).moved(&there, new), None);
         Ok(())
     }
 

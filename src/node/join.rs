@@ -127,7 +127,8 @@ impl Node {
         data.erase().map_err(|error| internal(&error))?;
         data.write_certificate(&enrolled.certificate, &enrolled.root_pem, None)
             .map_err(|error| internal(&error))?;
-        let identity = Identity::new(enrolled.node, enrolled.cluster, addresses, new_raft_id());
+        let identity = Identity::new(enrolled.node, enrolled.cluster, addresses, new_raft_id())
+            .on_host(&host_addresses());
         match enrolled.role {
             NodeRole::Manager => {
                 let member = self.enter_as_manager(identity.clone(), &[remote]).await?;
@@ -235,7 +236,7 @@ fn with_port(remote: &str) -> String {
 }
 
 /// Returns this host's address on the way to another.
-fn way_to(remote: &str) -> Option<IpAddr> {
+pub(super) fn way_to(remote: &str) -> Option<IpAddr> {
     let target: std::net::SocketAddr = remote.parse().ok()?;
     let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;

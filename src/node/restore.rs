@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::identity::{DataDir, Identity, IdentityError};
 use super::upkeep::key_encryption_key;
-use crate::manager::SwarmAddresses;
+use crate::manager::{SwarmAddresses, host_addresses};
 
 /// Why a backup was not restored.
 #[derive(Debug, Error)]
@@ -62,7 +62,8 @@ pub fn restore(
     let address = addresses.advertise.to_string();
     skep_raft::found_from(&data.raft(), key.clone(), raft_id, &address, state)?;
     keys::rewrap(&data.raft(), &key, kek.as_ref())?;
-    let identity = Identity::new(backup.node.clone(), cluster.id.clone(), addresses, raft_id);
+    let identity = Identity::new(backup.node.clone(), cluster.id.clone(), addresses, raft_id)
+        .on_host(&host_addresses());
     data.join(&identity)?;
     Ok(identity)
 }
