@@ -12,6 +12,7 @@ use skep_core::command::Command;
 use skep_core::id::{NodeId, ServiceId, TaskId};
 use skep_core::model::cluster::ClusterSpec;
 use skep_core::model::node::Availability;
+use skep_core::model::task::Task;
 use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 
@@ -97,6 +98,23 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Returns what the local engine speaks.
     fn engine_version(&self) -> EngineVersion;
+
+    /// Returns which node of a cluster this is, and what it knows of the cluster without asking anyone: a manager nearly
+    /// everything, a worker its own tasks.
+    fn known(&self) -> Option<(NodeId, Arc<State>)> {
+        None
+    }
+
+    /// Sends a request about the container of a task to the engine of the task's node and returns its answer; upgrades are
+    /// spliced. Which container the request names does not matter.
+    async fn relay(
+        &self,
+        task: &Arc<Task>,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, BackendError> {
+        let _ = (task, request);
+        Err(BackendError::NotManager)
+    }
 }
 
 /// API versions of the local engine, as (major, minor).

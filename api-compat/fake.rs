@@ -60,6 +60,8 @@ pub struct Inner {
     pub api: ((u32, u32), (u32, u32)),
     /// What the engine was asked, in order.
     pub asked: Vec<String>,
+    /// What other nodes' engines were asked, each behind the task, in order.
+    pub relayed: Vec<String>,
     /// What output was asked for, in order.
     pub output_asked: Vec<(LogSelector, LogOptions)>,
     /// The events of all commands.
@@ -81,6 +83,7 @@ impl Default for Inner {
             membership: Membership::Inactive,
             api: ((1, 24), (1, 51)),
             asked: Vec::new(),
+            relayed: Vec::new(),
             output_asked: Vec::new(),
             events: Vec::new(),
             initialised: None,

@@ -6,6 +6,7 @@ pub mod backup;
 mod budget;
 pub mod call;
 pub mod configs;
+pub mod containers;
 pub mod convert;
 pub mod dialect;
 pub mod error;

@@ -15,8 +15,8 @@ use crate::query::Query;
 use crate::reply::{self, CollectError, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
 use crate::{
-    attachments, backup, configs, events, networks, nodes, secrets, services, swarm, system, tasks,
-    why,
+    attachments, backup, configs, containers, events, networks, nodes, secrets, services, swarm,
+    system, tasks, why,
 };
 
 /// Longest body that is taken in before its handler asks for it.
@@ -41,8 +41,18 @@ async fn answer(backend: Arc<dyn Backend>, request: Request<Body>) -> Response<B
     let (lowest, highest) = served_versions(&engine);
     let (asked, path) = split_version(request.uri().path());
     let version = asked.unwrap_or(highest);
+    let refusal = refuse_version(version, lowest, highest);
+    let request = match containers::target(request.method(), path).filter(|_| refusal.is_none()) {
+        Some(target) => match containers::elsewhere(&backend, version, request, target).await {
+            Ok(Ok(response)) => return response,
+            Ok(Err(error)) => return failed(&error, &engine, highest),
+            Err(request) => request,
+        },
+        None => request,
+    };
+    let (_, path) = split_version(request.uri().path());
     let found = route(request.method(), path);
-    let mut response = match refuse_version(version, lowest, highest) {
+    let mut response = match refusal {
         Some(refusal) => refusal,
         None if found == Route::Engine => {
             return match Call::new(backend, version, request).pass().await {

@@ -29,6 +29,7 @@ use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::managers::{LeaveRisk, leave_risk};
 use skep_core::model::node::Role;
+use skep_core::state::State;
 use skep_raft::RaftNode;
 use skep_raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 use tokio::sync::{Mutex, watch};
@@ -103,7 +104,7 @@ pub async fn run(
     let config = Arc::new(config);
     let data = DataDir::open(&config.data_dir)?;
     let proxy = Arc::new(EngineProxy::new(&config.engine));
-    let around = Surroundings { config: config.clone(), data, machine };
+    let around = Surroundings { config: config.clone(), data, machine, proxy: proxy.clone() };
     let node = Arc::new(Node {
         around,
         proxy: proxy.clone(),
@@ -231,6 +232,18 @@ impl Node {
             | Standing::Worker(_)
             | Standing::Locked(..)
             | Standing::Failed(..) => Err(BackendError::NotManager),
+        }
+    }
+
+    /// Returns which node of a cluster this is, and what it knows of the cluster without asking anyone.
+    pub fn known(&self) -> Option<(NodeId, Arc<State>)> {
+        match &*self.standing() {
+            Standing::Active(member) => Some((member.identity.node.clone(), member.raft.state())),
+            Standing::Worker(worker) => Some((worker.identity.node.clone(), worker.shown())),
+            Standing::Inactive
+            | Standing::Pending
+            | Standing::Locked(..)
+            | Standing::Failed(..) => None,
         }
     }
 

@@ -10,6 +10,7 @@ use http::{Request, Response, StatusCode};
 use skep_core::command::Command;
 use skep_core::id::NodeId;
 use skep_core::model::cluster::ClusterSpec;
+use skep_core::model::task::Task;
 use skep_core::state::{Applied, Event, State};
 use skep_core::time::Timestamp;
 
@@ -31,6 +32,17 @@ impl Fake {
             | Membership::Locked
             | Membership::Failed { .. } => Err(BackendError::NotManager),
         }
+    }
+
+    /// Answers as an engine.
+    fn answer(&self, target: &str) -> Response<Body> {
+        let missing = || (404, "{\"message\":\"no such thing\"}\n".to_owned());
+        let (status, body) = self.inner().engine.get(target).cloned().unwrap_or_else(missing);
+        let status = StatusCode::from_u16(status).expect("a test's status is one");
+        let mut response = reply::with_body(status, reply::full(body));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
     }
 }
 
@@ -120,15 +132,29 @@ impl Backend for Fake {
 
     async fn engine(&self, request: Request<Body>) -> Result<Response<Body>, BackendError> {
         let target = request.uri().to_string();
-        let mut inner = self.inner();
-        inner.asked.push(target.clone());
-        let missing = || (404, "{\"message\":\"no such thing\"}\n".to_owned());
-        let (status, body) = inner.engine.get(&target).cloned().unwrap_or_else(missing);
-        let status = StatusCode::from_u16(status).expect("a test's status is one");
-        let mut response = reply::with_body(status, reply::full(body));
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-        Ok(response)
+        self.inner().asked.push(target.clone());
+        Ok(self.answer(&target))
+    }
+
+    fn known(&self) -> Option<(NodeId, Arc<State>)> {
+        match self.inner().membership {
+            Membership::Manager { .. } | Membership::Worker { .. } => {}
+            Membership::Inactive
+            | Membership::Pending { .. }
+            | Membership::Locked
+            | Membership::Failed { .. } => return None,
+        }
+        Some((node_id(), Arc::new(self.state())))
+    }
+
+    async fn relay(
+        &self,
+        task: &Arc<Task>,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, BackendError> {
+        let target = request.uri().to_string();
+        self.inner().relayed.push(format!("{} {target}", task.id));
+        Ok(self.answer(&target))
     }
 
     fn engine_version(&self) -> EngineVersion {

@@ -23,6 +23,7 @@ macro_rules! on_both_engines {
 }
 
 mod adopt;
+mod anywhere;
 mod app;
 mod clients;
 mod daemon;

@@ -5,6 +5,7 @@ mod images;
 pub mod link;
 pub mod logs;
 mod prepare;
+pub mod relay;
 pub mod status;
 mod worker;
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::body::{is_own, patient};
+use super::presence::Watched;
 use crate::clock;
 use crate::config::Address;
 
@@ -227,11 +228,14 @@ pub(super) async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Watched::new(stream);
+    let watch = stream.watch();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let backend = backend.clone();
+        let (backend, watch) = (backend.clone(), watch.clone());
         let own = is_own(&request);
         let request = request.map(|body| patient(body, own.then_some(limits.body)));
-        answer(backend, request)
+        let answered = answer(backend, request);
+        async move { answered.await.map(|response| response.map(|body| watch.over(body))) }
     });
     // Half close is how a client of `attach` says that its input has ended.
     let connection = http1::Builder::new()

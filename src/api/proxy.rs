@@ -5,22 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{CONNECTION, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use skep_api::backend::{BackendError, Body, EngineVersion};
 use skep_api::reply::collect;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use super::exchange::{self, handshake};
 use crate::clock;
 use crate::config::Address;
 use skep_core::error::chain;
@@ -127,15 +124,12 @@ impl EngineProxy {
     /// # Errors
     /// `Engine` if it cannot be reached or breaks off before it answers.
     pub async fn call(&self, mut request: Request<Body>) -> Result<Response<Body>, BackendError> {
-        request.headers_mut().remove(EXPECT);
-        // The engine refuses requests without a host; those made here have none.
-        request.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("docker"));
-        if wants_upgrade(request.headers()) {
-            return self.upgrade(request).await;
+        if exchange::wants_upgrade(request.headers()) {
+            let mut sender = self.connect().await?;
+            return exchange::once(&mut sender, request).await.map_err(|error| self.broken(&error));
         }
-        request.headers_mut().remove(CONNECTION);
+        exchange::prepare(request.headers_mut());
         let idle = self.take_idle();
-        let mut request = request;
         if let Some(mut sender) = idle {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.pass_back(sender, response)),
@@ -151,20 +145,6 @@ impl EngineProxy {
             Ok(response) => Ok(self.pass_back(sender, response)),
             Err(error) => Err(self.broken(&error)),
         }
-    }
-
-    async fn upgrade(&self, mut request: Request<Body>) -> Result<Response<Body>, BackendError> {
-        let client = hyper::upgrade::on(&mut request);
-        let mut sender = self.connect().await?;
-        let response = sender.send_request(request).await;
-        let mut response = response.map_err(|error| self.broken(&error))?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(self.pass_back(sender, response));
-        }
-        let engine = hyper::upgrade::on(&mut response);
-        tokio::spawn(splice(client, engine));
-        let (parts, _) = response.into_parts();
-        Ok(Response::from_parts(parts, Empty::new().map_err(|never| match never {}).boxed()))
     }
 
     fn take_idle(&self) -> Option<SendRequest<Body>> {
@@ -192,10 +172,7 @@ impl EngineProxy {
                 }
             }
         });
-        let mut response = response.map(|body| body.map_err(Into::into).boxed());
-        response.headers_mut().remove(CONNECTION);
-        response.headers_mut().remove(TRANSFER_ENCODING);
-        response
+        exchange::pass_back(response)
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, BackendError> {
@@ -203,12 +180,16 @@ impl EngineProxy {
             self.lost.notify_one();
             BackendError::Engine(error.to_string())
         };
+        let unspoken = |error: hyper::Error| BackendError::Engine(error.to_string());
         match &self.address {
-            Target::Unix(path) => handshake(UnixStream::connect(path).await.map_err(failed)?).await,
+            Target::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                handshake(stream).await.map_err(unspoken)
+            }
             Target::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
-                handshake(stream).await
+                handshake(stream).await.map_err(unspoken)
             }
         }
     }
@@ -216,44 +197,6 @@ impl EngineProxy {
     fn broken(&self, error: &hyper::Error) -> BackendError {
         self.lost.notify_one();
         BackendError::Engine(chain(error))
-    }
-}
-
-async fn handshake<S>(stream: S) -> Result<SendRequest<Body>, BackendError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| BackendError::Engine(error.to_string()))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!(error = %error, "engine connection ended");
-        }
-    });
-    Ok(sender)
-}
-
-fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let named = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
-    };
-    headers.contains_key(UPGRADE) && headers.get_all(CONNECTION).iter().any(named)
-}
-
-/// Joins both ends of a hijacked connection; an end of input on one side is passed on to the other.
-async fn splice(client: OnUpgrade, engine: OnUpgrade) {
-    let (client, engine) = match tokio::try_join!(client, engine) {
-        Ok(both) => both,
-        Err(error) => {
-            debug!(error = %error, "a stream was not upgraded");
-            return;
-        }
-    };
-    let (mut client, mut engine) = (TokioIo::new(client), TokioIo::new(engine));
-    if let Err(error) = copy_bidirectional(&mut client, &mut engine).await {
-        debug!(error = %error, "stream ended");
     }
 }
 

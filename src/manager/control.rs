@@ -15,6 +15,7 @@ use skep_core::command::Command;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::model::cluster::{Cluster, ClusterSpec, RootCa};
+use skep_core::model::task::Task;
 use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 use skep_raft::{Backup, BackupKey};
@@ -129,6 +130,19 @@ impl Backend for Node {
 
     fn engine_version(&self) -> EngineVersion {
         self.proxy.version()
+    }
+
+    fn known(&self) -> Option<(NodeId, Arc<State>)> {
+        Self::known(self)
+    }
+
+    async fn relay(
+        &self,
+        task: &Arc<Task>,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, BackendError> {
+        let relay = self.member()?.relay.clone();
+        Box::pin(relay.request(task, request)).await
     }
 }
 

@@ -13,6 +13,7 @@ pub mod log_broker;
 pub mod log_relay;
 pub mod peers;
 pub mod presence;
+pub mod relay;
 pub mod roster;
 pub mod rotation;
 pub mod signer;

@@ -15,7 +15,7 @@ use crate::clock;
 const RETRY_PERIOD: Duration = Duration::from_millis(300);
 
 /// Keeps sessions until `stop`.
-pub async fn run(raft: Arc<RaftNode>, way: Way, stop: CancellationToken) {
+pub async fn run(raft: Arc<RaftNode>, way: Arc<Way>, stop: CancellationToken) {
     let mut leadership = raft.leadership();
     let mut session = String::new();
     loop {

@@ -35,8 +35,10 @@ use super::identity::{DataDir, Identity};
 use super::machine::Machine;
 use super::upkeep;
 use crate::agent::link::Way;
+use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
+use crate::api::EngineProxy;
 use crate::clock;
 use crate::config::Config;
 use crate::dataplane::{DataPlane, Drains};
@@ -47,6 +49,7 @@ use crate::manager::group::RaftService;
 use crate::manager::log_broker::{LogBroker, LogService};
 use crate::manager::log_relay::LogRelay;
 use crate::manager::peers::Peers;
+use crate::manager::relay::{Relay, RelayService};
 use crate::manager::streams::Reader;
 use crate::manager::{leader, presence, roster, rotation};
 use crate::rpc::authorize::Gate;
@@ -71,6 +74,8 @@ pub struct Surroundings {
     pub data: DataDir,
     /// What the machine offers.
     pub machine: Machine,
+    /// The way to the engine for calls of its own API.
+    pub proxy: Arc<EngineProxy>,
 }
 
 /// A running member.
@@ -85,6 +90,8 @@ pub struct Member {
     pub tls: Arc<Tls>,
     /// The ways to the output of tasks.
     pub logs: Arc<Reader>,
+    /// The ways to the containers of tasks.
+    pub relay: Arc<Relay>,
     /// Key of what is on disk.
     key: DataKey,
     /// Index up to which the key on disk is wrapped as the state asks for.
@@ -172,13 +179,16 @@ impl Member {
             broker: LogBroker::new(raft.clone(), stop.clone()),
             tls: tls.clone(),
         });
-        let server = rpc_server(&identity, &raft, tls.clone(), dispatcher, logs.clone());
+        let (relays, relay) = relays(around, &identity, &raft, &tls, &stop);
+        let services = services(&raft, dispatcher, logs.clone(), relay.clone());
+        let gate = Gate::new(identity.cluster.clone(), raft.watch());
+        let server = Server::new(tls.clone(), gate, services);
         tasks.spawn(server.run(listen, stop.clone()));
         tasks.spawn(leader::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::run(raft.clone(), stop.clone()));
         tasks.spawn(rotation::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::settle(raft.clone(), identity.advertise.to_string(), stop.clone()));
-        tasks.spawn(presence::run(raft.clone(), way(&logs), stop.clone()));
+        tasks.spawn(presence::run(raft.clone(), way(&logs, relays), stop.clone()));
 
         let (sender, assignments) = watch::channel(None);
         tasks.spawn(assign_once_current(raft.clone(), identity.node.clone(), sender, stop.clone()));
@@ -206,7 +216,7 @@ impl Member {
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
         let tasks = Mutex::new(tasks);
-        Ok(Self { identity, raft, events, tls, logs, key, kept, stop, tasks })
+        Ok(Self { identity, raft, events, tls, logs, relay, key, kept, stop, tasks })
     }
 
     /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
@@ -326,30 +336,45 @@ impl ReportSink for Reporter {
     }
 }
 
-/// Puts together what is served on the cluster's port.
-fn rpc_server(
+/// Makes this node's end of relays, and the way to those of other nodes.
+fn relays(
+    around: &Surroundings,
     identity: &Identity,
     raft: &Arc<RaftNode>,
-    tls: Arc<Tls>,
+    tls: &Arc<Tls>,
+    stop: &CancellationToken,
+) -> (Arc<Relays>, Arc<Relay>) {
+    let (proxy, engine) = (around.proxy.clone(), around.machine.engine.clone());
+    let node = &identity.node;
+    let own = Relays::new(proxy, engine, node.clone(), stop.clone());
+    let relay = Relay::new(raft.clone(), node.clone(), tls.clone(), own.clone(), stop.clone());
+    (own, relay)
+}
+
+/// Puts together what is served on the cluster's port.
+fn services(
+    raft: &Arc<RaftNode>,
     dispatcher: Arc<Dispatcher>,
     logs: Arc<Reader>,
-) -> Server {
+    relay: Arc<Relay>,
+) -> Vec<Arc<dyn RpcService>> {
     let authority = Authority::new(raft.clone());
-    let services: Vec<Arc<dyn RpcService>> = vec![
+    vec![
         Arc::new(RootService(authority.clone())),
         Arc::new(NodeService(authority)),
         Arc::new(DispatcherService(dispatcher.clone())),
         Arc::new(AgentService(dispatcher)),
         Arc::new(LogService(logs.broker.clone())),
         Arc::new(LogRelay(logs)),
+        Arc::new(RelayService(relay)),
         Arc::new(RaftService::new(raft.clone())),
-    ];
-    Server::new(tls, Gate::new(identity.cluster.clone(), raft.watch()), services)
+    ]
 }
 
 /// What a manager's session with the leader needs: it is described by other means.
-fn way(reader: &Reader) -> Way {
-    Way {
+fn way(reader: &Reader, relays: Arc<Relays>) -> Arc<Way> {
+    Arc::new(Way {
+        relays,
         node: reader.node.clone(),
         tls: reader.tls.clone(),
         engine: reader.engine.clone(),
@@ -357,7 +382,7 @@ fn way(reader: &Reader) -> Way {
         states: reader.raft.watch(),
         told: watch::channel(None).0,
         open: watch::channel(None).0,
-    }
+    })
 }
 
 /// Assigns nothing before this node's copy of the state holds all that was ever acknowledged: by an older one it would end

@@ -30,6 +30,7 @@ use super::certificates::Certificates;
 use super::identity::{Identity, StoredCertificate};
 use super::member::{Surroundings, assign};
 use crate::agent::link::{self, Manager, Open, Way};
+use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
 use crate::dataplane::{DataPlane, Drains};
@@ -43,6 +44,7 @@ pub struct Worker {
     /// Whether it was made a manager, and has the certificate of one.
     promoted: watch::Receiver<bool>,
     open: watch::Receiver<Option<Open>>,
+    states: watch::Receiver<Arc<State>>,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -70,16 +72,22 @@ impl Worker {
         let (describe, described) = watch::channel(None);
         let (told, heard) = watch::channel(None);
         let (open, sessions) = watch::channel(None);
+        let stop = CancellationToken::new();
         let way = Arc::new(Way {
             node: identity.node.clone(),
             tls: tls.clone(),
             engine: machine.engine.clone(),
+            relays: Relays::new(
+                around.proxy.clone(),
+                machine.engine.clone(),
+                identity.node.clone(),
+                stop.clone(),
+            ),
             described,
             states: states.clone(),
             told,
             open,
         });
-        let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let certificates = Certificates::new(around, tls, held, managers.clone(), heard, describe);
         let promoted = certificates.promoted();
@@ -107,15 +115,20 @@ impl Worker {
         }));
         let plane =
             DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
-        tasks.spawn(plane.run(states, stop.clone()));
+        tasks.spawn(plane.run(states.clone(), stop.clone()));
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
         let tasks = Mutex::new(tasks);
-        Ok(Self { identity, managers, promoted, open: sessions, stop, tasks })
+        Ok(Self { identity, managers, promoted, open: sessions, states, stop, tasks })
     }
 
     /// Returns the managers it knows.
     pub fn managers(&self) -> Vec<Manager> {
         self.managers.lock().known().to_vec()
+    }
+
+    /// Returns what it is shown of the cluster.
+    pub fn shown(&self) -> Arc<State> {
+        self.states.borrow().clone()
     }
 
     /// Waits until it is to be a manager.

@@ -50,6 +50,9 @@ const CALLS: &[(&str, Access)] = &[
     ("/docker.swarmkit.v1.ResourceAllocator/", Access::Member),
     ("/skep.v1.Agent/", Access::Member),
     ("/skep.v1.Logs/", Access::Manager),
+    ("/skep.v1.Relay/Listen", Access::Member),
+    ("/skep.v1.Relay/Serve", Access::Member),
+    ("/skep.v1.Relay/", Access::Manager),
     ("/skep.v1.Raft/Join", Access::Manager),
     ("/skep.v1.Raft/", Access::Consensus),
 ];
@@ -181,6 +184,9 @@ mod tests {
             ("/docker.swarmkit.v1.CA/GetUnlockKey", [denied, denied, ok, denied]),
             ("/skep.v1.Agent/Follow", [denied, ok, ok, denied]),
             ("/skep.v1.Logs/Read", [denied, denied, ok, denied]),
+            ("/skep.v1.Relay/Listen", [denied, ok, ok, denied]),
+            ("/skep.v1.Relay/Serve", [denied, ok, ok, denied]),
+            ("/skep.v1.Relay/Open", [denied, denied, ok, denied]),
             ("/skep.v1.Raft/Append", [denied, denied, ok, denied]),
             ("/docker.swarmkit.v1.Control/ListNodes", [Code::Unimplemented; 4]),
         ];

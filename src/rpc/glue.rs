@@ -86,6 +86,23 @@ where
     grpc::<Q, R>().client_streaming(service, request).await
 }
 
+/// Many messages in, many out, at once.
+pub async fn streaming<Q, R, F>(
+    request: http::Request<Body>,
+    mut answer: impl FnMut(Request<Streaming<Q>>) -> F + Send,
+) -> http::Response<Body>
+where
+    Q: prost::Message + Default + 'static,
+    R: prost::Message + Default + 'static,
+    F: Future<Output = Result<Messages<R>, Status>> + Send,
+{
+    let service = tower::service_fn(|request| {
+        let answered = answer(request);
+        async { answered.await.map(Response::new) }
+    });
+    grpc::<Q, R>().streaming(service, request).await
+}
+
 fn grpc<Q, R>() -> Grpc<ProstCodec<R, Q>>
 where
     Q: prost::Message + Default + 'static,

@@ -5,6 +5,7 @@ pub mod authorize;
 pub mod client;
 pub mod convert;
 pub mod glue;
+pub mod line;
 pub mod proto;
 pub mod server;
 pub mod tls;
@@ -20,3 +21,6 @@ pub const AGENT_KEY: &str = "skep-agent";
 
 /// Metadata of a refusal by which a manager that does not lead names the address of the one that does.
 pub const LEADER_KEY: &str = "skep-leader";
+
+/// Metadata that tells what a call of `skep.v1.Relay` is about: the task to be reached, or the wish that is answered.
+pub const RELAY_KEY: &str = "skep-relay";

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::world::within;
@@ -87,6 +88,50 @@ impl Client {
         within(path, answered).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// Asks with GET for bytes.
+    pub async fn fetch(&self, path: &str) -> Bytes {
+        let answered = async {
+            let response = self.send(Method::GET, path, &Value::Null).await?;
+            assert!(response.status().is_success(), "{path}: {}", response.status());
+            let body = response.into_body().collect().await.map_err(std::io::Error::other)?;
+            std::io::Result::Ok(body.to_bytes())
+        };
+        within(path, answered).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Sends bytes with PUT.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Answer {
+        let answered = async {
+            let response = self.send_bytes(Method::PUT, path, bytes.into()).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>(Answer {
+                status,
+                body: serde_json::from_slice(&body.to_bytes())?,
+            })
+        };
+        within(path, answered).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Hijacks the connection of a POST.
+    pub async fn hijack(&self, path: &str) -> UnixStream {
+        let hijacked = async {
+            let mut stream = UnixStream::connect(&self.socket).await?;
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await?;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            std::io::Result::Ok(stream)
+        };
+        within(path, hijacked).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// Asks with GET for a stream, of which only the head has come.
     pub async fn stream(&self, path: &str) -> Stream {
         let response = within(path, self.send(Method::GET, path, &Value::Null)).await;
@@ -101,12 +146,21 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> std::io::Result<http::Response<Incoming>> {
+        let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        self.send_bytes(method, path, bytes).await
+    }
+
+    async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        bytes: Bytes,
+    ) -> std::io::Result<http::Response<Incoming>> {
         let stream = UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(std::io::Error::other)?;
         tokio::spawn(connection);
-        let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::builder()
             .method(method)
             .uri(path.replace('{', "%7B").replace('}', "%7D").replace('"', "%22"))
@@ -134,6 +188,16 @@ impl Stream {
             self.more().await?;
         };
         Some(serde_json::from_slice(&line).expect("each line is an object"))
+    }
+
+    /// Returns the text of the next line.
+    pub async fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.held.iter().position(|byte| *byte == b'\n') {
+                return String::from_utf8_lossy(&self.held.split_to(end + 1)).into_owned();
+            }
+            self.more().await.expect("the stream goes on");
+        }
     }
 
     /// Returns the text of the next frame of output; `None` at the end.

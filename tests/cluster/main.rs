@@ -6,6 +6,7 @@ mod engine;
 mod lock;
 mod managers;
 mod membership;
+mod relay;
 mod restart;
 mod rollout;
 mod rotation;

@@ -31,13 +31,13 @@ pub fn node_is(state: &State, node: &NodeId, wanted: NodeState) -> bool {
 }
 
 /// Counts the running tasks of a node.
-fn running_on(state: &State, node: &NodeId) -> usize {
+pub fn running_on(state: &State, node: &NodeId) -> usize {
     let tasks = state.node_tasks(node);
     tasks.filter(|task| task.status.state == TaskState::Running).count()
 }
 
 /// Keeps new tasks off all nodes but one.
-async fn leave_only(manager: &Daemon, node: &NodeId) {
+pub async fn leave_only(manager: &Daemon, node: &NodeId) {
     let state = manager.state();
     for other in state.nodes().keys().filter(|id| *id != node) {
         set(manager, other, &json!({ "Availability": "drain" })).await;

@@ -22,6 +22,7 @@ use skep_core::state::State;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
+use crate::engine::Readers;
 use crate::{engine, spec};
 
 /// Longest wait for anything; only failing tests take it.
@@ -40,6 +41,8 @@ pub struct Site {
     folder: tempfile::TempDir,
     addr: Ipv4Addr,
     pub engine: SimEngine,
+    /// How many follow the output of containers, as the engine sees it.
+    pub readers: Readers,
 }
 
 impl Site {
@@ -52,8 +55,8 @@ impl Site {
         let sim = SimEngine::new();
         sim.add_image(spec::FIRST);
         sim.add_image(spec::SECOND);
-        engine::serve(&folder.path().join("engine.sock"));
-        Self { folder, addr, engine: sim }
+        let readers = engine::serve(&folder.path().join("engine.sock"), sim.clone());
+        Self { folder, addr, engine: sim, readers }
     }
 
     /// The folder of the daemon's state.

@@ -2,6 +2,7 @@
 //! next, [`ManagerList`] says; without any, what runs goes on as it is.
 
 mod logs;
+mod relay;
 mod session;
 mod view;
 

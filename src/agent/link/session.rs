@@ -16,7 +16,8 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{Manager, logs, view};
+use super::{Manager, logs, relay, view};
+use crate::agent::relay::Relays;
 use crate::clock;
 use crate::engine::Engine;
 use crate::rpc::client::{Trust, channel};
@@ -44,6 +45,8 @@ pub struct Way {
     pub tls: Arc<Tls>,
     /// The engine, for the output of tasks.
     pub engine: Arc<dyn Engine>,
+    /// The way to the engine for managers.
+    pub relays: Arc<Relays>,
     /// What the node tells of itself; `None` where it says so by other means.
     pub described: watch::Receiver<Option<NodeDescription>>,
     /// Where the node's tasks are found.
@@ -72,6 +75,7 @@ pub struct Told {
 pub struct Open {
     pub(super) channel: Channel,
     pub(super) id: String,
+    pub(super) address: String,
 }
 
 impl Open {
@@ -91,7 +95,7 @@ async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
 /// Keeps a session with the manager at `address` until it ends; returns why it did. `last` is the id of the last session,
 /// `views` takes what the node is shown, `opened` is told once there is one.
 pub async fn hold(
-    way: &Way,
+    way: &Arc<Way>,
     address: &str,
     last: &mut String,
     views: Option<&watch::Sender<Arc<State>>>,
@@ -103,7 +107,7 @@ pub async fn hold(
     };
     // A node that is to be described anew opens another session on the same connection, so that it is not missed between.
     loop {
-        let ended = match open(way, &channel, last).await {
+        let ended = match open(way, address, &channel, last).await {
             Ok((open, messages)) => {
                 opened();
                 let ended = keep(way, &open, messages, views).await;
@@ -122,6 +126,7 @@ pub async fn hold(
 /// Opens a session and takes its first message.
 async fn open(
     way: &Way,
+    address: &str,
     channel: &Channel,
     last: &mut String,
 ) -> Result<(Open, Streaming<SessionMessage>), Status> {
@@ -140,7 +145,11 @@ async fn open(
     let limit = tokio::time::timeout(OPEN_LIMIT, Box::pin(opening));
     let (first, messages) = limit.await.map_err(|_| Status::deadline_exceeded("no session"))??;
     last.clone_from(&first.session_id);
-    let open = Open { channel: channel.clone(), id: first.session_id.clone() };
+    let open = Open {
+        channel: channel.clone(),
+        id: first.session_id.clone(),
+        address: address.to_owned(),
+    };
     tell(way, first)?;
     way.open.send_replace(Some(open.clone()));
     Ok((open, messages))
@@ -148,7 +157,7 @@ async fn open(
 
 /// Does everything that a session asks for. Ends well when the node has to describe itself anew.
 async fn keep(
-    way: &Way,
+    way: &Arc<Way>,
     open: &Open,
     messages: Streaming<SessionMessage>,
     views: Option<&watch::Sender<Arc<State>>>,
@@ -166,6 +175,7 @@ async fn keep(
         ended = Box::pin(beat(open)) => Err(ended),
         ended = Box::pin(shown) => Err(ended),
         ended = Box::pin(logs::serve(way, open)) => Err(ended),
+        ended = Box::pin(relay::serve(way, open)) => Err(ended),
         Ok(()) = described.changed() => Ok(()),
     }
 }

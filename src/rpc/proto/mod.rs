@@ -10,6 +10,7 @@ mod logs;
 mod network;
 mod node;
 mod raft;
+mod relay;
 mod task;
 
 pub use agent::*;
@@ -21,6 +22,7 @@ pub use logs::*;
 pub use network::*;
 pub use node::*;
 pub use raft::*;
+pub use relay::*;
 pub use task::*;
 
 /// Implements `Debug` by the type's name alone, for messages that hold secrets.
