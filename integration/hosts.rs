@@ -28,12 +28,18 @@ pub struct Hosts {
 impl Hosts {
     /// Starts hosts that are in no swarm.
     pub fn start(generations: &[Generation]) -> Result<Self> {
+        Self::start_with(generations, "debug")
+    }
+
+    /// As [`Hosts::start`], with daemons that say so much: consensus says a great deal, which takes its time.
+    pub fn start_with(generations: &[Generation], log_level: &str) -> Result<Self> {
         let fabric = Fabric::new()?;
         let hosts = (1..).zip(generations).map(|(number, generation)| {
             let address = address(number);
             let space = Namespace::on(&fabric, &address)?;
             let engine = Engine::start_in(*generation, space, &format!("skep-{number}"))?;
-            Ok(Host { skep: Skep::start(&engine, "skep")?, engine, address })
+            let skep = Skep::start_with(&engine, "skep", &["--log-level", log_level], &[])?;
+            Ok(Host { skep, engine, address })
         });
         let all = hosts.collect::<Result<_>>()?;
         Ok(Self { all, fabric })

@@ -6,6 +6,7 @@ mod cluster;
 mod docker;
 mod engine;
 mod hosts;
+pub mod http;
 mod lab;
 mod namespace;
 mod process;

@@ -41,6 +41,42 @@ impl Fabric {
     }
 }
 
+impl Fabric {
+    /// Keeps from a host what others send, but not from others what it sends.
+    pub fn deafen(&self, host: &Namespace) -> Result<()> {
+        self.drop_frames(&format!("oifname {}", host.plug))
+    }
+
+    /// Keeps from others what a host sends, but not from it what they send.
+    pub fn mute(&self, host: &Namespace) -> Result<()> {
+        self.drop_frames(&format!("iifname {}", host.plug))
+    }
+
+    fn drop_frames(&self, which: &str) -> Result<()> {
+        let table = "table bridge cut { chain frames { type filter hook forward priority 0; ";
+        self.inside("nft", &[&format!("{table}{which} drop; }}; }}")])
+    }
+
+    /// Makes the way to a host a narrow one: a megabit a second, and a long queue before it.
+    pub fn slow(&self, host: &Namespace) -> Result<()> {
+        let how = ["root", "tbf", "rate", "1mbit", "burst", "8kb", "latency", "400ms"];
+        self.inside("tc", &[&["qdisc", "add", "dev", host.plug.as_str()][..], &how].concat())
+    }
+
+    /// Takes back what [`Fabric::deafen`], [`Fabric::mute`] and [`Fabric::slow`] did.
+    pub fn heal(&self, host: &Namespace) -> Result<()> {
+        self.inside("nft", &["flush ruleset"])?;
+        let _was_not_slow = self.inside("tc", &["qdisc", "del", "dev", &host.plug, "root"]);
+        Ok(())
+    }
+
+    fn inside(&self, program: &str, args: &[&str]) -> Result<()> {
+        let space = format!("--net=/var/run/netns/{}", self.space);
+        sh("nsenter", &[&[space.as_str(), program][..], args].concat())?;
+        Ok(())
+    }
+}
+
 impl Drop for Fabric {
     fn drop(&mut self) {
         let _gone = sh("ip", &["netns", "del", &self.space]);

@@ -1,7 +1,6 @@
 //! `skep-bench [ROW...]`: measures skep against the swarm mode of the same engine build, alternating, and prints one
 //! markdown table. Rows: one many update kill create proxy start; all of them without arguments. Asserts nothing.
 
-mod http;
 mod side;
 mod table;
 
@@ -9,9 +8,9 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use skep_integration::http::Endpoint;
 use skep_integration::{ADDRESS, Engine, Generation, Skep, wait_for};
 
-use http::Endpoint;
 use side::{Side, raw, spec};
 use table::{Table, Times, millis, ratio};
 

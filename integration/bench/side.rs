@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::http::{Client, Endpoint};
+use skep_integration::http::{Client, Endpoint};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at one task; longer for more, up to so many times. A call costs the server and the reader, which the

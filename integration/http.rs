@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -31,6 +32,11 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Self> {
         let stream = UnixStream::connect(path).with_context(|| format!("{}", path.display()))?;
         Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
+    }
+
+    /// Bounds the wait for each part of an answer.
+    pub fn set_patience(&self, patience: Duration) -> Result<()> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(patience))?)
     }
 
     /// Sends a request and reads the whole answer: its status and body.
