@@ -33,6 +33,8 @@ use crate::time::Timestamp;
 pub struct State {
     /// Index of the last log entry applied.
     pub(crate) index: u64,
+    /// Index of the last plan carried out.
+    pub(crate) planned: u64,
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
     pub(crate) services: OrdMap<ServiceId, Arc<Service>>,
@@ -62,6 +64,7 @@ pub struct Applied {
 #[serde(default)]
 struct Stored {
     index: u64,
+    planned: u64,
     cluster: Option<Arc<Cluster>>,
     nodes: Vec<Arc<Node>>,
     services: Vec<Arc<Service>>,
@@ -76,6 +79,7 @@ impl From<State> for Stored {
     fn from(state: State) -> Self {
         Self {
             index: state.index,
+            planned: state.planned,
             cluster: state.cluster,
             nodes: state.nodes.values().cloned().collect(),
             services: state.services.values().cloned().collect(),
@@ -90,7 +94,8 @@ impl From<State> for Stored {
 
 impl From<Stored> for State {
     fn from(stored: Stored) -> Self {
-        let mut state = Self { index: stored.index, cluster: stored.cluster, ..Self::default() };
+        let Stored { index, planned, cluster, .. } = stored;
+        let mut state = Self { index, planned, cluster, ..Self::default() };
         stored.nodes.into_iter().for_each(|node| state.put_node(node));
         stored.services.into_iter().for_each(|service| state.put_service(service));
         stored.tasks.into_iter().for_each(|task| state.put_task(task));

@@ -31,6 +31,11 @@ impl State {
         if based_on >= write.index {
             return Err(Rejected::Malformed("a plan is made before it is carried out"));
         }
+        // A leader that was deposed while it planned, and led again, knows nothing of what was planned between: of a new task
+        // the version of its service alone does not tell that another one has its place.
+        if based_on < self.planned {
+            return Err(Rejected::StalePlan);
+        }
         let fresh = Freshness { based_on, index: write.index };
         for change in changes {
             if !self.is_fresh(fresh, change) {
@@ -38,6 +43,7 @@ impl State {
             }
             self.carry_out_change(write, change)?;
         }
+        self.planned = write.index;
         Ok(())
     }
 

@@ -473,7 +473,10 @@ fn a_plan_is_carried_out_as_a_whole_or_not_at_all() {
     for change in &changes {
         scratch.apply_change(at, index, change).expect("the objects exist");
     }
-    scratch.index = index;
+    (scratch.index, scratch.planned) = (index, index);
     world.plan(changes).expect("fresh");
     assert_eq!(world.state, scratch);
+    // Who planned before knows nothing of the place that is taken now, although the service is as it was.
+    let blind = Command::Plan { based_on: index - 1, changes: vec![new(2)] };
+    assert_eq!(world.apply(blind), Err(Rejected::StalePlan));
 }
