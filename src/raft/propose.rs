@@ -156,7 +156,11 @@ impl RaftNode {
         let request = Request::Propose(Arc::clone(&proposal.0));
         match self.ask(leader, address, request, deadline).await {
             Ok(Answer::Proposed(index, outcome)) => {
-                self.applied(index, deadline).await?;
+                // It is done, even if this node stops before it has seen it: its own demotion is what it sees last.
+                match self.applied(index, deadline).await {
+                    Ok(()) | Err(ProposeError::Stopped(_)) => {}
+                    Err(error) => return Err(error),
+                }
                 Ok((index, outcome.map(|()| Applied::default())))
             }
             Ok(Answer::ProposeFailed(ProposeError::Stopped(_)) | Answer::Stopped(_)) => {

@@ -144,6 +144,8 @@ async fn the_own_keys_of_all_managers_are_sealed() {
     assert!(!sites.iter().any(own_key_is_readable));
     set_autolock(&daemons[1], true).await;
     let key = unlock_key(&daemons[0]).await;
+    // A call through it is answered once it holds the state, and with that its keys are kept.
+    set_autolock(&daemons[2], true).await;
     daemons.remove(2).stop().await;
     daemons.push(start_locked(&sites[2], &key).await);
     settled(&daemons).await;
@@ -157,7 +159,6 @@ async fn the_own_keys_of_all_managers_are_sealed() {
     let rotated = unlock_key(&daemons[1]).await;
     daemons.push(start_locked(&sites[2], &key).await);
     settled(&daemons).await;
-    // A call through it is answered once it holds the state, and with that its keys are kept.
     set_autolock(&daemons[2], true).await;
     daemons.remove(2).stop().await;
     let daemon = site_refuses(&sites[2], &key).await;
