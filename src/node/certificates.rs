@@ -103,6 +103,7 @@ impl Certificates {
                 return false;
             }
         };
+        let described = NodeDescription { data_path: self.data.data_path(), ..described };
         let described = self.held.describe(described);
         self.describe.send_if_modified(|held| {
             let differs = held.as_ref() != Some(&described);

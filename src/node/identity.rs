@@ -195,6 +195,11 @@ impl DataDir {
         self.read(IDENTITY_FILE)
     }
 
+    /// Reads where the tunnels of this node end.
+    pub fn data_path(&self) -> Option<IpAddr> {
+        self.identity().ok().flatten().map(|identity| identity.data_path)
+    }
+
     /// Reads which node had begun to leave when the daemon ended.
     ///
     /// # Errors

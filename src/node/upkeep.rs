@@ -121,7 +121,10 @@ impl Upkeep {
 
     async fn describe(&mut self) {
         match self.engine.describe().await {
-            Ok(description) => self.described = Some(description),
+            Ok(description) => {
+                let data_path = self.data.data_path();
+                self.described = Some(NodeDescription { data_path, ..description });
+            }
             Err(error) => debug!(error = %error, "the engine does not describe itself"),
         }
     }
