@@ -35,6 +35,7 @@ mod overlays;
 mod proxy;
 mod restart;
 mod stack;
+mod starved;
 mod stock_workers;
 mod two_daemons;
 mod workers;
