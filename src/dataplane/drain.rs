@@ -13,8 +13,8 @@ use tracing::{debug, info};
 use super::kernel;
 use crate::clock;
 
-/// What all nodes need at most to lead nobody there any more, after this one has heard of it.
-const SETTLE: Duration = Duration::from_millis(150);
+/// What all nodes need at most to lead nobody there any more, after this one has heard of it; Swarm waits as long.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Between two looks at the connections, doubling from the first to the second.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
 /// A connection is at rest when it had no packet for so long.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(2);
 
 /// Where the kernel says how long a connection at rest is remembered, in seconds.
 const REMEMBERED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
@@ -24,7 +24,9 @@ const FAMILY: usize = 4;
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 
-/// A state of TCP: connected both ways (TCP_CONNTRACK_ESTABLISHED).
+/// States of TCP: the first packet was sent, the second (TCP_CONNTRACK_SYN_SENT, TCP_CONNTRACK_SYN_RECV), and connected both
+/// ways (TCP_CONNTRACK_ESTABLISHED).
+const BEGUN: [u8; 2] = [1, 2];
 const ESTABLISHED: u8 = 3;
 
 /// Protocol number of UDP.
@@ -48,13 +50,14 @@ const NESTED: u16 = 0x8000;
 pub(super) fn is_busy(addrs: &[Ipv4Addr]) -> io::Result<bool> {
     let remembered = std::fs::read_to_string(REMEMBERED)?;
     let remembered: u32 = remembered.trim().parse().map_err(io::Error::other)?;
-    let rest = u32::try_from(REST.as_secs()).unwrap_or(1);
+    let rest = u32::try_from(REST.as_secs()).unwrap_or(0);
     let busy_above = remembered.saturating_sub(rest);
     let addrs: BTreeSet<Ipv4Addr> = addrs.iter().copied().collect();
     let mut busy = false;
     for_each(|flow| {
-        busy |= flow.state == Some(ESTABLISHED)
-            && flow.timeout > busy_above
+        let Some(state) = flow.state else { return };
+        let works = state == ESTABLISHED && flow.timeout > busy_above;
+        busy |= (works || BEGUN.contains(&state))
             && flow.answers_from.is_some_and(|addr| addrs.contains(&addr));
     })?;
     Ok(busy)
