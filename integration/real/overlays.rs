@@ -262,10 +262,28 @@ fn packets_flow_without_skep(hosts: &mut [Host], outside: &Namespace) -> Result<
     };
     let virtual_ip = target.split(['/', ' ']).find(|word| word.starts_with("10.0.1."));
     let virtual_ip = virtual_ip.with_context(|| format!("an address on front: {target}"))?;
-    for _ in 0..6 {
-        get(&hosts[2], &client, &format!("http://{virtual_ip}/cgi-bin/who"))?;
-    }
-    hosts[2].skep.restart()
+    let ask = |hosts: &[Host]| -> Result<()> {
+        for _ in 0..6 {
+            get(&hosts[2], &client, &format!("http://{virtual_ip}/cgi-bin/who"))?;
+            from_outside(&hosts[2], outside)?;
+        }
+        Ok(())
+    };
+    ask(hosts)?;
+    // One that starts and hears from nobody what there should be takes nothing away.
+    hosts[0].skep.kill9()?;
+    hosts[1].skep.kill9()?;
+    hosts[2].skep.restart()?;
+    ask(hosts)?;
+    ask(hosts)?;
+    hosts[0].skep.restart()?;
+    hosts[1].skep.restart()?;
+    wait_for("nodes that are ready", SOON, || {
+        let shown = hosts[0].docker().lines(&["node", "ls", "--format", "{{.Status}}"])?;
+        ensure!(shown == ["Ready"; 3], "{shown:?}");
+        Ok(())
+    })?;
+    ask(hosts)
 }
 
 fn who_leaves_leaves_nothing(hosts: &[Host]) -> Result<()> {

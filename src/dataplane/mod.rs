@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skep_core::State;
+use skep_core::assign::Assigned;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::net::kernel::Desired;
@@ -65,7 +66,7 @@ pub struct DataPlane {
     relays: Relays,
     settings: Settings,
     host: Host,
-    plan: watch::Sender<Arc<Desired>>,
+    plan: watch::Sender<Option<Arc<Desired>>>,
 }
 
 impl DataPlane {
@@ -85,28 +86,32 @@ impl DataPlane {
         }
     }
 
-    /// Follows the newest state until `shutdown`, then closes all sockets. What the kernel was told stays.
+    /// Follows the newest state until `shutdown`, then closes all sockets. What the kernel was told stays, and it is told
+    /// nothing before the node has been `assigned` something: by an older state, or none, what packets flow through would go.
     ///
     /// Addresses are bound before the engine has made their bridges, so it needs no word from the engine.
     pub async fn run(
         mut self,
         mut states: watch::Receiver<Arc<State>>,
+        mut assigned: watch::Receiver<Option<Arc<Assigned>>>,
         shutdown: CancellationToken,
     ) {
         let (led, mut is_led) = watch::channel(false);
         let keeper = self.keep_kernel(led, shutdown.clone());
         let serve = async {
             let mut last: Option<Arc<State>> = None;
-            let mut was_led = false;
+            let mut was = (false, false);
             loop {
                 let state = states.borrow_and_update().clone();
+                let current = assigned.borrow_and_update().is_some();
                 let led = *is_led.borrow_and_update();
-                let known = last.as_ref().filter(|_| led == was_led);
+                let known = last.as_ref().filter(|_| was == (current, led));
                 if known.is_none_or(|last| may_differ(last, &state)) {
-                    self.follow(&state, led);
+                    self.follow(&state, current, led);
                 }
-                (last, was_led) = (Some(state), led);
+                (last, was) = (Some(state), (current, led));
                 tokio::select! {
+                    Ok(()) = assigned.changed(), if !current => {}
                     () = shutdown.cancelled() => break,
                     changed = states.changed() => if changed.is_err() { break },
                     Ok(()) = is_led.changed() => {}
@@ -137,7 +142,7 @@ impl DataPlane {
         }
     }
 
-    fn follow(&mut self, state: &State, led: bool) {
+    fn follow(&mut self, state: &State, current: bool, led: bool) {
         let node = &self.host.node;
         let gateways = bridges::gateways(state, node);
         let published = ports::published(state, node);
@@ -147,12 +152,12 @@ impl DataPlane {
             ports = published.len(),
             "data plane follows"
         );
-        if self.settings.kernel {
+        if self.settings.kernel && current {
             let desired = plan::desired(state, &self.host);
             self.plan.send_if_modified(|held| {
-                let differs = **held != desired;
+                let differs = held.as_ref().is_none_or(|held| **held != desired);
                 if differs {
-                    *held = Arc::new(desired);
+                    *held = Some(Arc::new(desired));
                 }
                 differs
             });

@@ -45,7 +45,8 @@ async fn names_and_ports_follow_the_state() {
     let (sender, states) = watch::channel(world.state());
     let shutdown = CancellationToken::new();
     let plane = DataPlane::new(settings, node(), ip("127.0.0.1"));
-    let plane = tokio::spawn(plane.run(states, shutdown.clone()));
+    let (_assigning, assigned) = watch::channel(None);
+    let plane = tokio::spawn(plane.run(states, assigned, shutdown.clone()));
     let answer = |expect: Vec<IpAddr>| async move {
         until("the name has new addresses", || async {
             (resolve("127.0.51.5", server).await? == expect).then_some(())

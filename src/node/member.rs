@@ -195,7 +195,7 @@ impl Member {
         tasks.spawn(Agent::run(AgentDeps {
             engine: machine.engine.clone(),
             node: identity.node.clone(),
-            assigned: assignments,
+            assigned: assignments.clone(),
             reports: Arc::new(Reporter { raft: raft.clone(), node: identity.node.clone() }),
             files,
             drains: Drains::new(raft.watch(), &machine.data_plane),
@@ -203,7 +203,7 @@ impl Member {
         }));
         let plane =
             DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
-        tasks.spawn(plane.run(raft.watch(), stop.clone()));
+        tasks.spawn(plane.run(raft.watch(), assignments, stop.clone()));
         let keeper = upkeep::Upkeep::new(
             around,
             identity.node.clone(),

@@ -107,7 +107,7 @@ impl Worker {
         tasks.spawn(Agent::run(AgentDeps {
             engine: machine.engine.clone(),
             node: identity.node.clone(),
-            assigned,
+            assigned: assigned.clone(),
             reports: Arc::new(Reporter(way)),
             files,
             drains: Drains::new(states.clone(), &machine.data_plane),
@@ -115,7 +115,7 @@ impl Worker {
         }));
         let plane =
             DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
-        tasks.spawn(plane.run(states.clone(), stop.clone()));
+        tasks.spawn(plane.run(states.clone(), assigned, stop.clone()));
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
         let tasks = Mutex::new(tasks);
         Ok(Self { identity, managers, promoted, open: sessions, states, stop, tasks })

@@ -98,10 +98,10 @@ impl KernelPlane {
         Ok(Self { netlink, rules: Rules::default(), accepts: None, backends, _hold: hold })
     }
 
-    /// Follows the plan until `stop`; tells `led` whether its packet rules are in force.
+    /// Follows the plan, once there is one, until `stop`; tells `led` whether its packet rules are in force.
     pub async fn run(
         mut self,
-        mut plan: watch::Receiver<Arc<Desired>>,
+        mut plan: watch::Receiver<Option<Arc<Desired>>>,
         led: watch::Sender<bool>,
         stop: CancellationToken,
     ) {
@@ -117,9 +117,11 @@ impl KernelPlane {
         let mut failure = String::new();
         loop {
             let wanted = plan.borrow_and_update().clone();
-            let outcome = self.pass(&wanted).await;
-            led.send_replace(outcome.is_ok() && !wanted.rules.tables.is_empty());
-            note(&outcome, &mut failure);
+            if let Some(wanted) = wanted {
+                let outcome = self.pass(&wanted).await;
+                led.send_replace(outcome.is_ok() && !wanted.rules.tables.is_empty());
+                note(&outcome, &mut failure);
+            }
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = plan.changed() => if changed.is_err() { break },
