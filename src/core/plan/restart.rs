@@ -135,7 +135,7 @@ fn service_of(draft: &Draft, task: &Task) -> Option<Arc<Service>> {
 
 fn replace(draft: &mut Draft, task: &Arc<Task>) {
     let Some(service) = service_of(draft, task) else { return };
-    let covered = is_covered(draft, &service, task);
+    let covered = is_covered(draft, &service, task) || is_complete(draft, task);
     draft.set_desired(task, TaskState::Shutdown);
     if covered || is_lost_global(draft, &service, task) || !should_restart(&service, task) {
         return;
@@ -165,6 +165,17 @@ fn is_covered(draft: &Draft, service: &Service, task: &Task) -> bool {
     let others = slots.get(&task.slot).into_iter().flatten();
     let mut others = others.filter(|other| other.id != task.id && is_wanted(other));
     others.any(|other| !dirty(other) || dirty(task))
+}
+
+/// Tells whether the place of a job is complete without this task: one that was given up with its node came to its end there
+/// all the same.
+fn is_complete(draft: &Draft, task: &Task) -> bool {
+    let (Some(service), Some(_)) = (&task.service, task.job_iteration) else { return false };
+    draft.state.service_tasks(service).any(|other| {
+        other.slot == task.slot
+            && other.job_iteration == task.job_iteration
+            && other.status.state == TaskState::Complete
+    })
 }
 
 /// Returns what a replacement has to wait for, if anything.

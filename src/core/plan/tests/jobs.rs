@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::World;
-use crate::model::node::Availability;
+use super::world::{World, node_id};
+use crate::model::node::{Availability, NodeState};
 use crate::model::service::{RestartCondition, RestartPolicy, ServiceMode};
 use crate::model::task::TaskState;
 
@@ -32,6 +32,23 @@ fn a_failed_task_of_a_job_is_replaced_in_its_slot() {
     world.expect(&["job.0a -> shutdown", "job.0b new ready held"]);
     world.pass(Duration::from_secs(5));
     world.expect(&["job.0b -> complete"]);
+}
+
+#[test]
+fn a_place_that_a_lost_task_completed_is_not_filled_again() {
+    let mut world = World::new(2);
+    let once = ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions: 1 };
+    world.service("job", once, |_, _| {});
+    world.plan();
+    world.report("job.0a", TaskState::Running);
+    let number = if world.task("job.0a").node == Some(node_id(1)) { 1 } else { 2 };
+    world.node_state(number, NodeState::Down);
+    world.expect(&["job.0a -> shutdown", "job.0b new complete"]);
+    // It had come to its end before its node was lost, which only now is told.
+    world.report("job.0a", TaskState::Complete);
+    world.expect(&[]);
+    world.report("job.0b", TaskState::Failed);
+    world.expect(&["job.0b -> shutdown"]);
 }
 
 #[test]
