@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 
 import docker
@@ -65,7 +66,8 @@ def found_all(node):
     assert set(labels(services, "service_name")) == {"page"}
     assert set(labels(services, "service_mode")) == {"replicated"}
     assert {target["discoveredLabels"]["__address__"].split(":")[-1] for target in services} == {"18083"}, services
-    answers = ask('query?query=sum(answer)')["result"]
+    # The service's virtual address answers as well, for one of its tasks.
+    answers = ask("query?query=" + urllib.parse.quote('sum(answer{job="tasks"})'))["result"]
     return bool(answers) and answers[0]["value"][1] == "126"
 
 

@@ -176,7 +176,10 @@ fn first_node(
             ..NodeSpec::default()
         },
         role: Role::Manager,
-        description: with_trust(description, root),
+        description: NodeDescription {
+            data_path: Some(addresses.data_path),
+            ..with_trust(description, root)
+        },
         status: NodeStatus {
             state: NodeState::Ready,
             message: String::new(),

@@ -204,13 +204,7 @@ impl Member {
         let plane =
             DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
         tasks.spawn(plane.run(raft.watch(), assignments, stop.clone()));
-        let keeper = upkeep::Upkeep::new(
-            around,
-            identity.node.clone(),
-            raft.clone(),
-            key.clone(),
-            tls.clone(),
-        );
+        let keeper = upkeep::Upkeep::new(around, &identity, raft.clone(), key.clone(), tls.clone());
         let kept = keeper.kept();
         tasks.spawn(keeper.run(stop.clone()));
 

@@ -1,5 +1,6 @@
 //! Keeps what a member holds beside the log in step with the cluster: certificate, key wrapping, description.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::identity::{DataDir, StoredCertificate};
+use super::identity::{DataDir, Identity, StoredCertificate};
 use super::member::{Surroundings, propose};
 use crate::clock;
 use crate::engine::Engine;
@@ -31,6 +32,8 @@ pub struct Upkeep {
     data: DataDir,
     engine: Arc<dyn Engine>,
     node: NodeId,
+    /// Where its tunnels end.
+    data_path: IpAddr,
     raft: Arc<RaftNode>,
     key: DataKey,
     /// What the data key is wrapped with, once that is known to be on disk.
@@ -50,7 +53,7 @@ impl Upkeep {
     /// Prepares the upkeep of a member; nothing is touched yet.
     pub fn new(
         around: &Surroundings,
-        node: NodeId,
+        identity: &Identity,
         raft: Arc<RaftNode>,
         key: DataKey,
         tls: Arc<Tls>,
@@ -58,7 +61,8 @@ impl Upkeep {
         Self {
             data: around.data.clone(),
             engine: around.machine.engine.clone(),
-            node,
+            node: identity.node.clone(),
+            data_path: identity.data_path,
             raft,
             key,
             wrapped_with: None,
@@ -122,7 +126,7 @@ impl Upkeep {
     async fn describe(&mut self) {
         match self.engine.describe().await {
             Ok(description) => {
-                let data_path = self.data.data_path();
+                let data_path = Some(self.data_path);
                 self.described = Some(NodeDescription { data_path, ..description });
             }
             Err(error) => debug!(error = %error, "the engine does not describe itself"),
