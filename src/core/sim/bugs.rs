@@ -30,39 +30,27 @@ impl World {
     /// Breaks something in a plan.
     pub(super) fn spoil_plan(&self, changes: &mut Vec<Change>) {
         match self.settings.bug {
-            Some(PlantedBug::SecondTaskInSlot) => repeat_first_task(changes, self.log.last_index()),
+            Some(PlantedBug::SecondTaskInSlot) => {
+                repeat_first_task(changes, self.ledger.last_index());
+            }
             Some(PlantedBug::JobRunsAgain) => changes.extend(self.run_again()),
             Some(PlantedBug::HistoryForgotten) => changes.extend(self.forget_one(changes)),
-            Some(
-                PlantedBug::StateGoesBack
-                | PlantedBug::TaskMoves
-                | PlantedBug::AddressTwice
-                | PlantedBug::ParallelismIgnored
-                | PlantedBug::WriteLost
-                | PlantedBug::ReplicaDiverges
-                | PlantedBug::NoAdoption
-                | PlantedBug::WakeUpIgnored
-                | PlantedBug::RefusalHidden
-                | PlantedBug::LeavesBehind
-                | PlantedBug::NeverCompares
-                | PlantedBug::SecretsEverywhere,
-            )
-            | None => {}
+            Some(_) | None => {}
         }
     }
 
     /// Fills a place of a job that is complete.
     fn run_again(&self) -> Option<Change> {
         let done = |task: &&Arc<Task>| {
-            let service = task.service.as_ref().and_then(|id| self.state.services().get(id));
+            let service = task.service.as_ref().and_then(|id| self.ledger.state.services().get(id));
             let iteration = service.and_then(|service| service.job).map(|job| job.iteration);
             task.status.state == TaskState::Complete
                 && iteration.is_some()
                 && iteration == task.job_iteration
         };
-        let done = self.state.tasks().values().find(done)?;
+        let done = self.ledger.state.tasks().values().find(done)?;
         Some(Change::CreateTask(NewTask {
-            id: TaskId::from_seed(98, self.log.last_index()),
+            id: TaskId::from_seed(98, self.ledger.last_index()),
             service: done.service.clone()?,
             slot: done.slot.clone(),
             desired: TaskState::Complete,
@@ -88,67 +76,56 @@ impl World {
                 && task.status.state.is_terminal()
                 && !touched(&task.id)
         };
-        let ended = self.state.tasks().values().find(ended)?;
+        let ended = self.ledger.state.tasks().values().find(ended)?;
         Some(Change::RemoveTask(ended.id.clone()))
     }
 
-    /// Breaks something in the state, once.
-    pub(super) fn spoil_state(&mut self) {
+    /// Breaks something in a manager's copy of the state, once.
+    pub(super) fn spoil_state(&mut self, place: usize) {
+        let Some(manager) = &self.machines[place].manager else { return };
         if self.bug_done {
             return;
         }
+        let state = &manager.state;
         let spoiled = match self.settings.bug {
-            Some(PlantedBug::StateGoesBack) => self.take_back(),
-            Some(PlantedBug::TaskMoves) => self.move_task(),
-            Some(PlantedBug::AddressTwice) => self.share_address(),
-            Some(
-                PlantedBug::SecondTaskInSlot
-                | PlantedBug::ParallelismIgnored
-                | PlantedBug::WriteLost
-                | PlantedBug::ReplicaDiverges
-                | PlantedBug::NoAdoption
-                | PlantedBug::WakeUpIgnored
-                | PlantedBug::RefusalHidden
-                | PlantedBug::LeavesBehind
-                | PlantedBug::NeverCompares
-                | PlantedBug::JobRunsAgain
-                | PlantedBug::HistoryForgotten
-                | PlantedBug::SecretsEverywhere,
-            )
-            | None => None,
+            Some(PlantedBug::StateGoesBack) => take_back(state),
+            Some(PlantedBug::TaskMoves) => move_task(state),
+            Some(PlantedBug::AddressTwice) => share_address(state),
+            Some(_) | None => None,
         };
-        if let Some(task) = spoiled {
-            self.state.tasks.insert(task.id.clone(), Arc::new(task));
+        if let Some(task) = spoiled
+            && let Some(manager) = &mut self.machines[place].manager
+        {
+            manager.state.tasks.insert(task.id.clone(), Arc::new(task));
             self.bug_done = true;
         }
     }
+}
 
-    fn take_back(&self) -> Option<Task> {
-        let started = |task: &&Arc<Task>| task.status.state == TaskState::Running;
-        let mut task = Task::clone(self.state.tasks().values().find(started)?);
-        task.status.state = TaskState::Preparing;
-        Some(task)
-    }
+fn take_back(state: &State) -> Option<Task> {
+    let started = |task: &&Arc<Task>| task.status.state == TaskState::Running;
+    let mut task = Task::clone(state.tasks().values().find(started)?);
+    task.status.state = TaskState::Preparing;
+    Some(task)
+}
 
-    fn move_task(&self) -> Option<Task> {
-        let bound = |task: &&Arc<Task>| task.status.state == TaskState::Running;
-        let mut task = Task::clone(self.state.tasks().values().find(bound)?);
-        task.node = Some(NodeId::from_seed(7, 99));
-        Some(task)
-    }
+fn move_task(state: &State) -> Option<Task> {
+    let bound = |task: &&Arc<Task>| task.status.state == TaskState::Running;
+    let mut task = Task::clone(state.tasks().values().find(bound)?);
+    task.node = Some(NodeId::from_seed(7, 99));
+    Some(task)
+}
 
-    fn share_address(&self) -> Option<Task> {
-        let live: Vec<&Arc<Task>> = self
-            .state
-            .tasks()
-            .values()
-            .filter(|task| !task.status.state.is_terminal() && !task.networks.is_empty())
-            .collect();
-        let [first, second, ..] = live.as_slice() else { return None };
-        let mut task = Task::clone(second);
-        task.networks.clone_from(&first.networks);
-        Some(task)
-    }
+fn share_address(state: &State) -> Option<Task> {
+    let live: Vec<&Arc<Task>> = state
+        .tasks()
+        .values()
+        .filter(|task| !task.status.state.is_terminal() && !task.networks.is_empty())
+        .collect();
+    let [first, second, ..] = live.as_slice() else { return None };
+    let mut task = Task::clone(second);
+    task.networks.clone_from(&first.networks);
+    Some(task)
 }
 
 /// Makes a plan fill a slot twice.

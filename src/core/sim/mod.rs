@@ -1,15 +1,27 @@
-//! Whole lifetimes of a cluster from one seed: the real state, planners and agent steps, a simulated engine, faults, users.
+//! Whole lifetimes of a cluster from one seed: the real state, planners, sessions, views and agent steps; simulated machines,
+//! links, consensus and engines; faults and users.
 //! First a phase with faults in which nothing may go wrong, then one without in which everything must come right.
 
 mod bugs;
+mod calls;
+mod consensus;
+mod dispatcher;
 mod engine;
 mod faults;
 mod invariants;
 mod leader;
-mod log;
+mod ledger;
+mod link;
+mod machine;
+mod members;
+mod net;
 mod node;
 mod oracle;
+mod planted;
 mod random;
+mod rest;
+mod roster;
+mod users;
 mod worker;
 mod workload;
 mod world;
@@ -17,13 +29,16 @@ mod world;
 use crate::state::State;
 
 pub use faults::Faults;
+pub use planted::PlantedBug;
 
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Nodes of the cluster; the first one also manages it.
-    pub nodes: u64,
-    /// Things that happen in the phase with faults.
+    /// Managers, which also run tasks.
+    pub managers: u64,
+    /// Nodes that only run tasks.
+    pub workers: u64,
+    /// What users and faults do in the phase with faults.
     pub events: u64,
     /// What may go wrong in that phase.
     pub faults: Faults,
@@ -33,81 +48,6 @@ pub struct Settings {
     pub encode: fn(&State) -> Vec<u8>,
     /// Decodes a snapshot.
     pub decode: fn(&[u8]) -> Option<State>,
-}
-
-/// A mistake made on purpose; each breaks the invariant it is named after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PlantedBug {
-    /// A plan fills a slot twice.
-    SecondTaskInSlot,
-    /// A late report takes a task back.
-    StateGoesBack,
-    /// A task is bound to another node.
-    TaskMoves,
-    /// A task gets an address that another one has.
-    AddressTwice,
-    /// An update takes all slots at once.
-    ParallelismIgnored,
-    /// A crash loses an entry that was acknowledged.
-    WriteLost,
-    /// A replica stamps its own time on what it applies.
-    ReplicaDiverges,
-    /// An agent that comes back starts its tasks' containers anew.
-    NoAdoption,
-    /// Nobody looks again when a plan asks for it.
-    WakeUpIgnored,
-    /// A write that found no room is acknowledged.
-    RefusalHidden,
-    /// Containers of tasks that are gone stay.
-    LeavesBehind,
-    /// An agent believes that no event is ever lost.
-    NeverCompares,
-    /// A job runs a place again that is complete.
-    JobRunsAgain,
-    /// A plan forgets tasks that belong to the history.
-    HistoryForgotten,
-    /// Every node gets every secret.
-    SecretsEverywhere,
-}
-
-impl PlantedBug {
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::SecondTaskInSlot,
-        Self::StateGoesBack,
-        Self::TaskMoves,
-        Self::AddressTwice,
-        Self::ParallelismIgnored,
-        Self::WriteLost,
-        Self::ReplicaDiverges,
-        Self::NoAdoption,
-        Self::WakeUpIgnored,
-        Self::RefusalHidden,
-        Self::LeavesBehind,
-        Self::NeverCompares,
-        Self::JobRunsAgain,
-        Self::HistoryForgotten,
-        Self::SecretsEverywhere,
-    ];
-
-    /// Returns the name of the invariant that has to notice it.
-    pub const fn breaks(self) -> &'static str {
-        match self {
-            Self::SecondTaskInSlot => invariants::ONE_WANTED,
-            Self::StateGoesBack => invariants::FORWARD_ONLY,
-            Self::TaskMoves => invariants::BOUND_ONCE,
-            Self::AddressTwice => invariants::GIVEN_ONCE,
-            Self::ParallelismIgnored => invariants::PARALLELISM,
-            Self::WriteLost | Self::RefusalHidden => invariants::NO_LOST_WRITE,
-            Self::ReplicaDiverges => invariants::EQUAL_REPLICAS,
-            Self::NoAdoption => invariants::NO_RESTART,
-            Self::WakeUpIgnored | Self::NeverCompares => invariants::CONVERGES,
-            Self::LeavesBehind => invariants::NOTHING_LEFT,
-            Self::JobRunsAgain => invariants::JOBS_ONCE,
-            Self::HistoryForgotten => invariants::HISTORY_KEPT,
-            Self::SecretsEverywhere => invariants::SECRETS_NEEDED,
-        }
-    }
 }
 
 /// An invariant that did not hold.
@@ -142,6 +82,44 @@ pub struct Report {
     pub adopted: u64,
     /// Plans that the state had left behind when they were to be carried out.
     pub stale_plans: u64,
+    /// How often a manager began to lead.
+    pub terms: u64,
+    /// How often entries were overwritten that were never committed.
+    pub overwritten: u64,
+    /// Snapshots that came from a leader.
+    pub snapshots: u64,
+    /// Sessions opened.
+    pub sessions: u64,
+    /// Reads that users got an answer to.
+    pub reads: u64,
+    /// Calls of users of which nobody knows what became.
+    pub unknown: u64,
+    /// Workers that became managers.
+    pub promotions: u64,
+    /// Managers that became workers.
+    pub demotions: u64,
+}
+
+impl Report {
+    /// Adds what another lifetime saw.
+    pub fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.plans += other.plans;
+        self.tasks += other.tasks;
+        self.crashes += other.crashes;
+        self.containers += other.containers;
+        self.commands += other.commands;
+        self.adopted += other.adopted;
+        self.stale_plans += other.stale_plans;
+        self.terms += other.terms;
+        self.overwritten += other.overwritten;
+        self.snapshots += other.snapshots;
+        self.sessions += other.sessions;
+        self.reads += other.reads;
+        self.unknown += other.unknown;
+        self.promotions += other.promotions;
+        self.demotions += other.demotions;
+    }
 }
 
 /// Lives through one lifetime.

@@ -22,12 +22,6 @@ const RESYNC: Duration = Duration::from_secs(5);
 pub(super) struct SimNode {
     pub(super) id: NodeId,
     pub(super) host: Host,
-    /// Until when the agent is away.
-    pub(super) away_until: Timestamp,
-    /// Until when managers and the node do not reach each other.
-    pub(super) cut_until: Timestamp,
-    /// When managers last heard of it.
-    pub(super) heard_at: Timestamp,
     /// How far its clock is ahead of the true time, in nanoseconds.
     pub(super) skew: i64,
     agent: Agent,
@@ -60,7 +54,7 @@ struct Agent {
 
 /// What an agent needs to act.
 pub(super) struct Surroundings<'a> {
-    /// What the managers want of the node, if it reaches them.
+    /// What the node knows that managers want of it.
     pub(super) assigned: Option<Arc<Assigned>>,
     /// The true time, which timers go by.
     pub(super) now: Timestamp,
@@ -104,48 +98,30 @@ pub(super) struct Deeds {
 }
 
 impl SimNode {
-    pub(super) fn new(number: u64, id: NodeId, now: Timestamp) -> Self {
+    pub(super) fn new(number: u64, id: NodeId) -> Self {
         let engine = SimEngine::default();
         Self {
             id,
             host: Host { number, engine, reports: ReportQueue::default() },
-            away_until: Timestamp::default(),
-            cut_until: Timestamp::default(),
-            heard_at: now,
             skew: 0,
             agent: Agent::default(),
         }
     }
 
     /// Forgets all that the agent knew and had under way.
-    pub(super) fn crash(&mut self, back_at: Timestamp) {
+    pub(super) fn crash(&mut self) {
         self.agent = Agent::default();
         self.host.reports = ReportQueue::default();
-        self.away_until = back_at;
-    }
-
-    pub(super) fn is_away(&self, now: Timestamp) -> bool {
-        self.away_until > now
-    }
-
-    /// Tells whether the node and the managers reach each other.
-    pub(super) fn is_reached(&self, now: Timestamp) -> bool {
-        self.away_until <= now && self.cut_until <= now
     }
 
     pub(super) fn wall(&self, now: Timestamp) -> Timestamp {
         Timestamp(now.0.saturating_add(self.skew))
     }
 
-    /// Returns what the agent last knew to be assigned.
-    pub(super) fn assigned(&self) -> Option<&Arc<Assigned>> {
-        self.agent.assigned.as_ref()
-    }
-
     /// Returns when the node does something although nobody asks.
     pub(super) fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
         let agent = &self.agent;
-        let mut times = vec![self.away_until, self.cut_until, agent.report_at];
+        let mut times = vec![agent.report_at];
         times.extend(agent.workers.values().filter_map(Worker::next_event));
         times.extend(agent.events.iter().map(|(at, _)| *at));
         times.extend(self.host.engine.next_event(now));
@@ -157,8 +133,7 @@ impl SimNode {
 
     /// Takes statuses to hand over, one batch at a time.
     pub(super) fn send(&mut self, now: Timestamp) -> Option<Vec<(TaskId, TaskStatus)>> {
-        let waits = self.agent.sent.is_some() || self.agent.report_at > now;
-        if waits || !self.is_reached(now) {
+        if self.agent.sent.is_some() || self.agent.report_at > now {
             return None;
         }
         let batch = self.host.reports.take();
@@ -181,9 +156,6 @@ impl SimNode {
     /// Looks at everything once and acts on it.
     pub(super) fn tick(&mut self, around: &mut Surroundings) -> Deeds {
         let mut deeds = Deeds::default();
-        if self.is_away(around.now) {
-            return deeds;
-        }
         let mut changed = false;
         if let Some(newest) = around.assigned.take() {
             changed = self.agent.assigned.as_ref().is_none_or(|held| !Arc::ptr_eq(held, &newest));

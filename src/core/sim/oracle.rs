@@ -22,22 +22,40 @@ enum Promise {
 #[derive(Default)]
 pub(super) struct Oracle {
     promises: BTreeMap<Key, Promise>,
+    /// When each object was last written, by whomever.
+    written: BTreeMap<Key, u64>,
+    /// The newest entry that anybody was told of, or saw.
+    floor: u64,
 }
 
 impl Oracle {
     /// Notes that a user was told of the success of a command.
     pub(super) fn acknowledge(&mut self, index: u64, command: &Command) {
-        if let Some((key, removed)) = object(command) {
+        self.saw(index);
+        let Some((key, removed)) = object(command) else { return };
+        // Somebody else may have written since, and not have been told yet, or never.
+        if self.written.get(&key).is_none_or(|written| *written <= index) {
             let promise = if removed { Promise::Gone } else { Promise::There(index) };
             self.promises.insert(key, promise);
         }
     }
 
-    /// Forgets what was promised of objects whose last command was written, while nobody was told.
-    pub(super) fn unsure(&mut self, command: &Command) {
+    /// Notes that a command was carried out, whether or not anybody is told.
+    pub(super) fn commit(&mut self, index: u64, command: &Command) {
         if let Some((key, _)) = object(command) {
             self.promises.remove(&key);
+            self.written.insert(key, index);
         }
+    }
+
+    /// Notes that a user saw a state.
+    pub(super) fn saw(&mut self, index: u64) {
+        self.floor = self.floor.max(index);
+    }
+
+    /// Returns what every read that begins now has to see.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// Returns a promise that is broken.

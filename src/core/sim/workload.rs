@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Settings;
 use super::engine::{CRASHING, MISSING, ONE_SHOT, SICK, STEADY};
 use super::random::Random;
 use crate::command::{AuthFrom, Command};
 use crate::id::{ConfigId, NetworkId, SecretId, ServiceId};
 use crate::model::container::{ConfigReference, ContainerSpec, Healthcheck, SecretReference};
 use crate::model::network::{IpamConfig, IpamOptions, NetworkSpec};
-use crate::model::node::{Availability, Resources};
+use crate::model::node::{Availability, Resources, Role};
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
     EndpointSpec, FailureAction, NetworkAttachment, Placement, PortConfig, PublishMode,
@@ -23,7 +24,10 @@ use crate::state::State;
 const SERVICES_MAX: usize = 5;
 
 /// Returns something that a user asks for.
-pub(super) fn command(random: &mut Random, state: &State) -> Option<Command> {
+pub(super) fn command(random: &mut Random, state: &State, settings: Settings) -> Option<Command> {
+    if settings.managers > 1 && random.percent(8) {
+        return change_role(random, state);
+    }
     match random.below(100) {
         0..25 if state.services().len() < SERVICES_MAX => Some(create_service(random, state)),
         0..60 => update_service(random, state),
@@ -336,5 +340,17 @@ fn update_node(random: &mut Random, state: &State) -> Option<Command> {
         let zone = if random.percent(50) { "a" } else { "c" };
         spec.annotations.labels.extend([("zone".to_owned(), zone.to_owned())]);
     }
+    Some(Command::UpdateNode { id: node.id.clone(), version: node.meta.version, spec })
+}
+
+/// Promotes a worker or demotes a manager.
+fn change_role(random: &mut Random, state: &State) -> Option<Command> {
+    let nodes: Vec<_> = state.nodes().values().cloned().collect();
+    let node = random.pick(&nodes)?;
+    let mut spec = node.spec.clone();
+    spec.role = match spec.role {
+        Role::Worker => Role::Manager,
+        Role::Manager => Role::Worker,
+    };
     Some(Command::UpdateNode { id: node.id.clone(), version: node.meta.version, spec })
 }

@@ -1,116 +1,96 @@
-//! The world: one log, one state, nodes with agents and engines, and a true time, all moved on by one seed.
+//! The world: machines, links and a true time, all moved on by one seed, one event after the other.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::faults::Faults;
-use super::invariants::{self, Broken, Invariants};
-use super::leader::{LateReport, Leader};
-use super::log::{Log, Proposer};
-use super::node::{SimNode, Surroundings};
+use super::invariants::{Broken, Invariants};
+use super::ledger::Ledger;
+use super::machine::{Machine, Timer};
+use super::net::{Message, Net};
 use super::oracle::Oracle;
 use super::random::Random;
-use super::{Report, Settings, Violation, workload};
-use crate::assign::Assigned;
+use super::{Report, Settings, Violation};
 use crate::command::Command;
-use crate::id::{NetworkId, NodeId};
-use crate::model::cluster::Cluster;
-use crate::model::network::{Network, NetworkSpec};
-use crate::model::node::{
-    Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role,
-};
-use crate::model::{Annotations, Meta};
-use crate::state::State;
 use crate::time::Timestamp;
 
-/// Rounds in which a world without faults must come to rest.
-const REST_ROUNDS_MAX: u64 = 3000;
-
-/// Time in which a world without faults must come to rest.
-const REST_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+/// Something that happens.
+enum Event {
+    /// A user asks for something, or something goes wrong.
+    Act,
+    Deliver {
+        from: usize,
+        to: usize,
+        message: Box<Message>,
+    },
+    Timer {
+        place: usize,
+        life: u64,
+        timer: Timer,
+    },
+    /// Statuses that were on their way for long.
+    Late(Box<Command>),
+}
 
 pub(super) struct World {
     seed: u64,
     pub(super) settings: Settings,
     pub(super) random: Random,
-    /// The true time; the clocks of nodes may be wrong.
+    /// The true time; the clocks of machines may be wrong.
     pub(super) now: Timestamp,
-    pub(super) log: Log,
-    pub(super) state: State,
-    pub(super) snapshot: Vec<u8>,
-    pub(super) recent: BTreeMap<u64, State>,
+    queue: BTreeMap<(Timestamp, u64), Event>,
+    queued: u64,
+    pub(super) machines: Vec<Machine>,
+    pub(super) net: Net,
+    pub(super) ledger: Ledger,
     pub(super) oracle: Oracle,
     pub(super) invariants: Invariants,
-    pub(super) nodes: Vec<SimNode>,
-    /// What each node is to know, with the index of the state that says so.
-    pub(super) assignments: Vec<Option<(u64, Arc<Assigned>)>>,
     /// What goes wrong at present.
     pub(super) faults: Faults,
-    pub(super) leader: Leader,
-    /// Until when nothing more fits on the manager's disk.
-    pub(super) full_until: Timestamp,
-    /// Copies of statuses that are on their way for long.
-    pub(super) late: Vec<LateReport>,
     pub(super) report: Report,
+    /// What users and faults did so far.
     event: u64,
+    pub(super) next_ticket: u64,
+    pub(super) next_member: u64,
+    /// When anything of substance last happened.
+    pub(super) moved_at: Timestamp,
+    /// When a node last became a manager or none.
+    pub(super) turned_at: Timestamp,
     pub(super) bug_done: bool,
 }
 
 impl World {
     pub(super) fn new(seed: u64, settings: Settings) -> Self {
         let now = Timestamp::from_secs(1_700_000_000);
-        let node = |number| SimNode::new(number, NodeId::from_seed(7, number), now);
-        let nodes: Vec<SimNode> = (1..=settings.nodes.max(1)).map(node).collect();
         let mut world = Self {
             seed,
             settings,
             random: Random::new(seed),
             now,
-            log: Log::default(),
-            state: State::default(),
-            snapshot: (settings.encode)(&State::default()),
-            recent: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            machines: Vec::new(),
+            net: Net::new(settings.faults.loss),
+            ledger: Ledger::default(),
             oracle: Oracle::default(),
             invariants: Invariants::default(),
-            assignments: vec![None; nodes.len()],
-            nodes,
             faults: settings.faults,
-            leader: Leader::default(),
-            full_until: Timestamp::default(),
-            late: Vec::new(),
             report: Report::default(),
             event: 0,
+            next_ticket: 0,
+            next_member: 0,
+            moved_at: now,
+            turned_at: now,
             bug_done: false,
         };
-        world.found_cluster();
+        world.found();
         world
-    }
-
-    fn found_cluster(&mut self) {
-        let ingress = NetworkSpec {
-            annotations: Annotations { name: "ingress".to_owned(), ..Annotations::default() },
-            ingress: true,
-            ..NetworkSpec::default()
-        };
-        let ingress =
-            Network { id: NetworkId::from_seed(7, 0), spec: ingress, ..Network::default() };
-        self.log.members = self.nodes.iter().skip(1).map(|it| Arc::new(member(it))).collect();
-        let node = member(&self.nodes[0]);
-        let mut cluster = Box::<Cluster>::default();
-        cluster.spec.task_history_retention_limit =
-            i64::try_from(self.random.below(5)).unwrap_or(5);
-        let (node, networks) = (Box::new(node), vec![ingress]);
-        self.propose(Command::CreateCluster { cluster, node, networks }, Proposer::Nobody);
-        if let Some((index, entry)) = self.log.commit_one() {
-            let _ = self.log.apply(&mut self.state, index, &entry.proposal);
-        }
     }
 
     /// Lives through both phases.
     pub(super) fn live(mut self) -> Result<Report, Violation> {
         let outcome = self.suffer().and_then(|()| self.come_to_rest());
-        self.report.entries = self.log.last_index();
+        self.report.entries = self.ledger.last_index();
         match outcome {
             Ok(()) => Ok(self.report),
             Err((invariant, detail)) => {
@@ -120,177 +100,163 @@ impl World {
     }
 
     fn suffer(&mut self) -> Result<(), Broken> {
+        self.queue_act();
         while self.event < self.settings.events {
-            self.event += 1;
-            self.pass_time();
-            match self.random.below(100) {
-                0..14 => self.ask(),
-                14..20 => self.go_wrong()?,
-                20..45 => self.lead(),
-                45..60 => self.commit()?,
-                _ => {
-                    self.judge_nodes();
-                    self.deliver_late();
-                    self.tick_nodes()?;
-                }
-            }
+            self.step()?;
         }
         Ok(())
     }
 
-    fn pass_time(&mut self) {
-        let step = match self.random.below(10) {
-            0..7 => self.random.millis(50),
-            7..9 => self.random.millis(800),
-            _ => self.random.millis(5000),
+    fn queue_act(&mut self) {
+        let gap = match self.random.below(10) {
+            0..6 => self.random.millis(300),
+            6..9 => self.random.millis(2500),
+            _ => self.random.millis(8000),
         };
-        self.now = self.now.after(step);
-        for node in &mut self.nodes {
-            node.host.engine.advance(self.now);
+        self.queue(self.now.after(gap), Event::Act);
+    }
+
+    fn queue(&mut self, at: Timestamp, event: Event) {
+        self.queued += 1;
+        self.queue.insert((at.max(self.now), self.queued), event);
+    }
+
+    /// Wakes a process at a time, or sooner if that was asked for.
+    pub(super) fn arm(&mut self, place: usize, timer: Timer, at: Timestamp) {
+        let machine = &mut self.machines[place];
+        if matches!(timer, Timer::Call(_))
+            || machine.timers.get(&timer).is_none_or(|held| at < *held)
+        {
+            machine.timers.insert(timer, at);
+            let life = machine.life;
+            self.queue(at, Event::Timer { place, life, timer });
         }
     }
 
-    /// Lets a user ask for something.
-    fn ask(&mut self) {
-        if let Some(command) = workload::command(&mut self.random, &self.state) {
-            self.propose(command, Proposer::User);
+    /// Wakes a process at a time and not before.
+    pub(super) fn rearm(&mut self, place: usize, timer: Timer, at: Timestamp) {
+        if self.machines[place].timers.get(&timer) != Some(&at) {
+            self.machines[place].timers.remove(&timer);
+            self.arm(place, timer, at);
         }
     }
 
-    fn tick_nodes(&mut self) -> Result<bool, Broken> {
-        let mut acted = false;
-        for place in 0..self.nodes.len() {
-            acted |= self.tick_node(place)?;
-        }
-        Ok(acted)
+    /// Puts statuses that are on their way for long aside.
+    pub(super) fn delay_report(&mut self, command: Command) {
+        let at = self.now.after(self.random.millis(5000));
+        self.queue(at, Event::Late(Box::new(command)));
     }
 
-    fn tick_node(&mut self, place: usize) -> Result<bool, Broken> {
-        let reached = self.nodes[place].is_reached(self.now);
-        let assigned = reached.then(|| self.assignment(place));
-        let node = &mut self.nodes[place];
-        let deeds = node.tick(&mut Surroundings {
-            assigned,
-            now: self.now,
-            wall: node.wall(self.now),
-            random: &mut self.random,
-            faults: self.faults,
-            bug: self.settings.bug,
-        });
-        self.report.adopted += deeds.adopted;
-        self.report.containers += deeds.started;
-        invariants::check_containers(node)?;
-        if reached {
-            invariants::check_secrets(&self.state, node)?;
+    /// Says something to another machine.
+    pub(super) fn send(&mut self, from: usize, to: usize, message: Message) {
+        let times = self.net.carry((from, to), &message, self.now, &mut self.random);
+        for at in times {
+            self.queue(at, Event::Deliver { from, to, message: Box::new(message.clone()) });
         }
-        for stopped in &deeds.stopped {
-            invariants::check_stop(&self.state, stopped)?;
-        }
-        if deeds.crashed {
-            if place == 0 {
-                self.crash_manager()?;
-            } else {
-                self.crash_node(place, 500);
+    }
+
+    /// Lets the next thing happen.
+    pub(super) fn step(&mut self) -> Result<(), Broken> {
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            return Err(("the world goes on", "nothing happens any more".to_owned()));
+        };
+        self.now = at;
+        match event {
+            Event::Act => {
+                self.event += 1;
+                self.act()?;
+                self.queue_act();
+                Ok(())
             }
-            return Ok(true);
-        }
-        let batch = self.nodes[place].send(self.now);
-        let sent = batch.is_some();
-        if let Some(batch) = batch {
-            self.report(place, batch);
-        }
-        Ok(deeds.acted || sent)
-    }
-
-    /// Ends all faults, lets users ask for what can be had, and waits until nothing moves. Then lets containers die
-    /// without anyone being told, and waits again.
-    fn come_to_rest(&mut self) -> Result<(), Broken> {
-        self.end_faults();
-        self.commit()?;
-        self.repair()?;
-        self.rest()?;
-        if self.settings.faults.lost_events {
-            self.kill_unseen();
-            self.rest()?;
-        }
-        invariants::check_replicas(&self.settings, &self.log, &self.snapshot, &self.state)
-    }
-
-    fn rest(&mut self) -> Result<(), Broken> {
-        let rest_by = self.now.after(REST_TIME_MAX);
-        for _ in 0..REST_ROUNDS_MAX {
-            self.event += 1;
-            self.judge_nodes();
-            self.deliver_late();
-            self.lead();
-            let mut moved = self.log.has_pending();
-            self.commit()?;
-            for node in &mut self.nodes {
-                node.host.engine.advance(self.now);
+            Event::Deliver { from, to, message } => {
+                let machine = &self.machines[to];
+                if machine.is_up && machine.paused_until > at {
+                    let until = machine.paused_until;
+                    self.queue(until, Event::Deliver { from, to, message });
+                    return Ok(());
+                }
+                if machine.is_up { self.deliver(from, to, *message) } else { Ok(()) }
             }
-            moved |= self.tick_nodes()?;
-            moved |= self.log.has_pending();
-            self.commit()?;
-            if moved || self.leader.planned != Some(self.state.index()) {
-                continue;
-            }
-            let Some(next) = self.next_event().filter(|at| *at <= rest_by) else { break };
-            self.now = next;
-        }
-        let wall = self.nodes[0].wall(self.now);
-        invariants::check_rest(&self.state, wall, &self.nodes, self.now)
-    }
-
-    fn kill_unseen(&mut self) {
-        for node in &mut self.nodes {
-            let running: Vec<String> = node.host.engine.running().map(|it| it.id.clone()).collect();
-            if let Some(id) = self.random.pick(&running) {
-                node.host.engine.end(&id, 137, self.now);
-                node.host.engine.take_events();
+            Event::Timer { place, life, timer } => self.timer(place, life, timer, at),
+            Event::Late(command) => {
+                self.report_late(*command);
+                Ok(())
             }
         }
     }
 
-    fn next_event(&self) -> Option<Timestamp> {
-        let nodes = self.nodes.iter().filter_map(|node| node.next_event(self.now));
-        let late = self.late.iter().map(|report| report.at);
-        let all = nodes.chain(late).chain(self.leader.wake_at);
-        all.filter(|at| *at > self.now).min()
+    fn timer(
+        &mut self,
+        place: usize,
+        life: u64,
+        timer: Timer,
+        at: Timestamp,
+    ) -> Result<(), Broken> {
+        let machine = &mut self.machines[place];
+        let paused_until = machine.paused_until;
+        if machine.life == life && paused_until > at && machine.timers.contains_key(&timer) {
+            if machine.timers.get(&timer) == Some(&at) {
+                machine.timers.insert(timer, paused_until);
+                self.queue(paused_until, Event::Timer { place, life, timer });
+            }
+            return Ok(());
+        }
+        if machine.life != life || machine.timers.get(&timer) != Some(&at) {
+            return Ok(());
+        }
+        machine.timers.remove(&timer);
+        self.wake(place, timer)
     }
 
-    fn repair(&mut self) -> Result<(), Broken> {
-        let nodes: Vec<_> = self.state.nodes().values().cloned().collect();
-        for node in nodes {
-            let spec = NodeSpec { availability: Availability::Active, ..node.spec.clone() };
-            let (id, version) = (node.id.clone(), node.meta.version);
-            self.propose(Command::UpdateNode { id, version, spec }, Proposer::User);
+    fn act(&mut self) -> Result<(), Broken> {
+        // What remains after the faults have ended is only users' doing.
+        if self.event > self.settings.events {
+            return Ok(());
         }
-        let services: Vec<_> = self.state.services().values().cloned().collect();
-        for service in services {
-            if let Some(command) = workload::repair(&service) {
-                self.propose(command, Proposer::User);
+        if self.random.percent(70) {
+            self.ask();
+            Ok(())
+        } else {
+            self.go_wrong()
+        }
+    }
+
+    fn wake(&mut self, place: usize, timer: Timer) -> Result<(), Broken> {
+        match timer {
+            Timer::Start => self.start(place),
+            Timer::Agent => self.tick_node(place),
+            Timer::Consensus => self.consensus_timer(place),
+            Timer::Sync => self.synced(place),
+            Timer::Lead => self.lead(place),
+            Timer::Propose => {
+                self.propose_plan(place);
+                Ok(())
+            }
+            Timer::Judge => self.judge(place),
+            Timer::Roster => self.look_at_roster(place),
+            Timer::Settle => {
+                self.see_to_place(place);
+                Ok(())
+            }
+            Timer::Link => {
+                self.link_timer(place);
+                Ok(())
+            }
+            Timer::Call(ticket) => self.call_timer(place, ticket),
+            Timer::CatchUp => {
+                self.catch_up(place);
+                Ok(())
             }
         }
-        self.commit()
     }
-}
 
-fn member(sim: &SimNode) -> Node {
-    let role = Role::Manager;
-    Node {
-        id: sim.id.clone(),
-        meta: Meta { version: 1, ..Meta::default() },
-        spec: NodeSpec { role, ..NodeSpec::default() },
-        role,
-        description: NodeDescription {
-            hostname: format!("n{}", sim.host.number),
-            os: "linux".to_owned(),
-            architecture: "x86_64".to_owned(),
-            nano_cpus: 8_000_000_000,
-            memory_bytes: 8 << 30,
-            ..NodeDescription::default()
-        },
-        status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
-        ..Node::default()
+    /// Runs for a while.
+    pub(super) fn run_for(&mut self, time: Duration) -> Result<(), Broken> {
+        let until = self.now.after(time);
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
+            self.step()?;
+        }
+        self.now = until;
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! What a user was told is done stays done, whatever crashes.
+//! What a user was told is done stays done, whoever leads and whatever crashes.
 
 use super::Broken;
+use crate::sim::ledger::Ledger;
 use crate::sim::oracle::Oracle;
-use crate::state::State;
 
 pub(in crate::sim) const NAME: &str = "an acknowledged write is never lost";
 
-pub(in crate::sim) fn check(oracle: &Oracle, state: &State) -> Result<(), Broken> {
-    oracle.broken(state).map_or(Ok(()), |detail| Err((NAME, detail)))
+pub(in crate::sim) fn check(oracle: &Oracle, ledger: &Ledger) -> Result<(), Broken> {
+    oracle.broken(&ledger.state).map_or(Ok(()), |detail| Err((NAME, detail)))
 }

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::Broken;
+use crate::id::NodeId;
 use crate::model::task::TaskState;
-use crate::sim::node::SimNode;
 use crate::state::State;
 
 pub(in crate::sim) const NAME: &str = "secrets are only where they are needed";
 
-/// Looks at what a node was told that managers reach.
-pub(in crate::sim) fn check(state: &State, node: &SimNode) -> Result<(), Broken> {
-    let Some(assigned) = node.assigned() else { return Ok(()) };
-    let running = state.node_tasks(&node.id).filter(|task| {
+/// Looks at what a node is shown.
+pub(in crate::sim) fn check(shown: &State, node: &NodeId) -> Result<(), Broken> {
+    let running = shown.node_tasks(node).filter(|task| {
         let state = task.status.state;
         task.desired <= TaskState::Complete
             && state >= TaskState::Assigned
@@ -20,18 +19,14 @@ pub(in crate::sim) fn check(state: &State, node: &SimNode) -> Result<(), Broken>
     });
     let (mut secrets, mut configs) = (BTreeSet::new(), BTreeSet::new());
     for container in running.filter_map(|task| task.spec.container()) {
-        let known = |id: &&crate::id::SecretId| state.secrets().contains_key(*id);
-        secrets.extend(container.secrets.iter().map(|it| &it.id).filter(|id| known(id)));
-        let known = |id: &&crate::id::ConfigId| state.configs().contains_key(*id);
-        configs.extend(container.configs.iter().map(|it| &it.id).filter(|id| known(id)));
+        secrets.extend(container.secrets.iter().map(|it| &it.id));
+        configs.extend(container.configs.iter().map(|it| &it.id));
     }
-    if !assigned.secrets.keys().eq(secrets.iter().copied()) {
-        let told = assigned.secrets.keys();
-        return Err((NAME, format!("node {} knows {told:?}, needs {secrets:?}", node.id)));
+    if let Some(told) = shown.secrets().keys().find(|id| !secrets.contains(id)) {
+        return Err((NAME, format!("node {node} knows {told:?}, needs {secrets:?}")));
     }
-    if !assigned.configs.keys().eq(configs.iter().copied()) {
-        let told = assigned.configs.keys();
-        return Err((NAME, format!("node {} knows {told:?}, needs {configs:?}", node.id)));
+    if let Some(told) = shown.configs().keys().find(|id| !configs.contains(id)) {
+        return Err((NAME, format!("node {node} knows {told:?}, needs {configs:?}")));
     }
     Ok(())
 }
