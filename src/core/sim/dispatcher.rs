@@ -113,7 +113,8 @@ impl World {
     pub(super) fn beat(&mut self, place: usize, from: usize, node: &NodeId, session: String) {
         let deaf = self.settings.bug == Some(PlantedBug::BeatsForgotten);
         let beaten = self.with_sessions(place, |sessions, now| {
-            if deaf { Ok(Duration::ZERO) } else { sessions.beat(node, &session, now) }
+            let current = sessions.is_current(node, &session);
+            if deaf && current { Ok(Duration::ZERO) } else { sessions.beat(node, &session, now) }
         });
         match beaten {
             Some(Ok(_)) => self.send(place, from, Message::Beaten { session }),

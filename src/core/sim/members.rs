@@ -47,7 +47,8 @@ impl World {
             let state = decode(&snapshot.bytes).unwrap_or_default();
             let peer = Peer::new(id, store, mistakes, now, &mut self.random);
             let mut manager = Box::new(Manager::new(peer, state, snapshot.index));
-            manager.was_member = true;
+            // Of the log it reads again, groups from before it was taken in tell nothing.
+            manager.was_member = snapshot.members.all.contains_key(&id);
             machine.manager = Some(manager);
         }
         machine.link.forget();

@@ -27,6 +27,9 @@ const ELECTION_MS: u64 = 400;
 /// How long a member may be silent and still counts as one that answers.
 pub(super) const SILENCE_MAX: Duration = Duration::from_millis(1200);
 
+/// Rounds of which a leader knows when it sent them: more than fit into any silence that counts.
+const ROUNDS_MAX: usize = 256;
+
 /// Entries in one message.
 const ENTRIES_MAX: usize = 16;
 
@@ -121,7 +124,10 @@ struct Leading {
     matched: BTreeMap<u64, u64>,
     /// The last round that each member answered.
     acked: BTreeMap<u64, u64>,
+    /// When what each member answered last was sent: an answer may have lain unread for long.
     heard: BTreeMap<u64, Timestamp>,
+    /// When the rounds of late were sent.
+    sent: BTreeMap<u64, Timestamp>,
     round: u64,
     beat_at: Timestamp,
 }
@@ -188,7 +194,9 @@ impl Peer {
     }
 
     fn await_election(&mut self, now: Timestamp, random: &mut Random) {
-        let chance = random.millis(ELECTION_MS / 2) + Duration::from_millis(ELECTION_MS);
+        // Nobody votes twice unless two stand at the same time.
+        let spread = if self.mistakes.votes_twice { 1 } else { ELECTION_MS / 2 };
+        let chance = random.millis(spread) + Duration::from_millis(ELECTION_MS);
         self.election_at = now.after(LEASE + chance);
     }
 

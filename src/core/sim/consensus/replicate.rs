@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ENTRIES_MAX, Entry, HEARTBEAT, Members, Payload, Peer, RaftMessage, Role, Snapshot};
+use super::{
+    ENTRIES_MAX, Entry, HEARTBEAT, Members, Payload, Peer, ROUNDS_MAX, RaftMessage, Role, Snapshot,
+};
 use crate::sim::random::Random;
 use crate::time::Timestamp;
 
@@ -48,6 +50,10 @@ impl Peer {
     pub(in crate::sim) fn broadcast(&mut self, now: Timestamp) {
         let Role::Leader(leading) = &mut self.role else { return };
         leading.round += 1;
+        leading.sent.insert(leading.round, now);
+        while leading.sent.len() > ROUNDS_MAX {
+            leading.sent.pop_first();
+        }
         leading.beat_at = now.after(HEARTBEAT);
         let mut others = self.store.members().all.clone();
         others.remove(&self.id);
@@ -189,7 +195,10 @@ impl Peer {
         if term < self.store.term || !self.store.members().all.contains_key(&from) {
             return;
         }
-        leading.heard.insert(from, now);
+        if let Some(sent) = leading.sent.get(&round) {
+            let heard = leading.heard.entry(from).or_default();
+            *heard = (*heard).max(*sent);
+        }
         let acked = leading.acked.entry(from).or_default();
         *acked = (*acked).max(round);
         let matched = leading.matched.entry(from).or_default();
