@@ -144,6 +144,11 @@ impl SimNode {
         Some(batch)
     }
 
+    /// Tells whether statuses were handed over whose fate is not known yet.
+    pub(super) fn is_reporting(&self) -> bool {
+        self.agent.sent.is_some()
+    }
+
     /// Tells the agent what became of the statuses it handed over; those that may not have got through it keeps.
     pub(super) fn answer(&mut self, got_through: bool, retry_at: Timestamp) {
         let Some(batch) = self.agent.sent.take() else { return };

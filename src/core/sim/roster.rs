@@ -186,12 +186,19 @@ impl World {
         if members.voters.contains(&id) {
             return Ok(());
         }
-        if members.all.insert(id, place).is_some() {
+        let learns = members.all.insert(id, place).is_some();
+        if learns {
             if !manager.peer.is_caught_up(id) {
                 return Ok(());
             }
             members.voters.insert(id);
         }
-        self.change_members(at, members, false)
+        self.change_members(at, members.clone(), false)?;
+        if !learns && self.settings.bug == Some(PlantedBug::ChangesOverlap) {
+            // It gives the vote before the group has agreed to take the node in.
+            members.voters.insert(id);
+            self.change_members(at, members, false)?;
+        }
+        Ok(())
     }
 }
