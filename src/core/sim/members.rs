@@ -202,8 +202,7 @@ impl World {
             self.report.overwritten += 1;
             self.discard_calls(place, from)?;
         }
-        self.install(place);
-        let mut moved = false;
+        let mut moved = self.install(place);
         while self.apply_next(place)? {
             moved = true;
         }
@@ -241,15 +240,16 @@ impl World {
         })
     }
 
-    fn install(&mut self, place: usize) {
+    /// Takes a snapshot in, if one came: whoever looks at the state has to be told as of any entry.
+    fn install(&mut self, place: usize) -> bool {
         let decode = self.settings.decode;
-        let Some(manager) = &mut self.machines[place].manager else { return };
-        if let Some(snapshot) = manager.peer.installed.take() {
-            self.report.snapshots += 1;
-            manager.state = decode(&snapshot.bytes).unwrap_or_default();
-            manager.applied = snapshot.index;
-            manager.was_member |= snapshot.members.all.contains_key(&manager.peer.id);
-        }
+        let Some(manager) = &mut self.machines[place].manager else { return false };
+        let Some(snapshot) = manager.peer.installed.take() else { return false };
+        self.report.snapshots += 1;
+        manager.state = decode(&snapshot.bytes).unwrap_or_default();
+        manager.applied = snapshot.index;
+        manager.was_member |= snapshot.members.all.contains_key(&manager.peer.id);
+        true
     }
 
     /// Notes who leads, and begins what leaders do.
