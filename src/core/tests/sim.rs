@@ -17,7 +17,7 @@ const EVENTS_DEFAULT: u64 = 45;
 const BUG_SEEDS_MAX: u64 = 60;
 
 /// Lifetimes of three managers in one run: they cost more.
-const SEEDS_OF_THREE: u64 = 100;
+const SEEDS_OF_THREE: u64 = 70;
 
 /// Managers and workers of a cluster.
 type Size = (u64, u64);
