@@ -150,11 +150,11 @@ impl Task {
 }
 
 fn engines_alone_give_output(docker: &Docker) -> Result<()> {
-    let running = ["--filter", "desired-state=running", "--format", "{{.ID}}"];
-    let id = docker.ok(&[&["node", "ps", "--no-trunc", "skep-4"][..], &running].concat())?;
-    let said = docker.ok(&["logs", &id])?;
+    let running = ["--filter", "desired-state=running", "--format", "{{.Name}}.{{.ID}}"];
+    let name = docker.ok(&[&["node", "ps", "--no-trunc", "skep-4"][..], &running].concat())?;
+    let said = docker.ok(&["logs", &name])?;
     ensure!(said == "ready", "{said}");
-    for command in [&["exec", &id, "true"][..], &["top", &id], &["kill", &id]] {
+    for command in [&["exec", &name, "true"][..], &["top", &name], &["kill", &name]] {
         let refused = docker.run(command)?;
         let says_so = refused.stderr.contains("a Docker Engine that joined without skep");
         ensure!(refused.code == 1 && says_so, "{refused:?}");
