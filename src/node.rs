@@ -1,4 +1,4 @@
-//! Init, join, leave, unlock; owns every task of the process and its shutdown.
+//! How this node stands to a cluster; owns every task of the process and its shutdown.
 //!
 //! | task | owner | ends when |
 //! | --- | --- | --- |
@@ -8,10 +8,13 @@
 //! | the tasks of a manager or worker | `Member`, `Worker` (see there) | the node leaves, its role changes, or `shutdown` is cancelled |
 
 mod certificates;
+mod data_dir;
 mod enrol;
 mod force;
 mod identity;
+mod init;
 mod join;
+mod leave;
 mod machine;
 mod member;
 mod restore;
@@ -22,34 +25,29 @@ mod worker;
 use std::sync::Arc;
 
 use anyhow::Context;
-use skep_api::backend::{BackendError, InitCluster, Membership};
+use skep_api::backend::{BackendError, Membership};
 use skep_api::services::Listing;
-use skep_core::command::Command;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
-use skep_core::managers::{LeaveRisk, leave_risk};
 use skep_core::model::node::Role;
 use skep_core::state::State;
-use skep_raft::RaftNode;
 use skep_raft::keys::{self, KeyEncryptionKey, Keys, LockedKey};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::agent;
 use crate::api::{EngineProxy, listen};
 use crate::config::Config;
-use crate::dataplane;
-use crate::manager::cluster::FIRST_MEMBER;
-use crate::manager::{SwarmAddresses, cluster, host_addresses};
+use crate::manager::{SwarmAddresses, host_addresses};
 
-pub use identity::{DataDir, Identity, IdentityError};
+pub use data_dir::{DataDir, IdentityError};
+pub use identity::Identity;
 pub use machine::{Machine, OpenFiles};
 pub use member::{Member, Surroundings, propose, propose_rpc, unreachable_leader};
 pub use restore::{RestoreError, restore};
 
 use join::way_to;
-use member::{Consensus, consensus_failed};
+use member::Consensus;
 use worker::Worker;
 
 /// How this node stands to a cluster, with what it needs in that standing.
@@ -285,160 +283,6 @@ impl Node {
         }
     }
 
-    /// Makes a cluster of this node.
-    ///
-    /// # Errors
-    /// Says why it cannot be made; nothing is left behind then.
-    pub async fn init(&self, request: InitCluster) -> Result<NodeId, BackendError> {
-        let _changing = self.changing.lock().await;
-        if !matches!(&*self.standing(), Standing::Inactive) {
-            if request.force_new_cluster {
-                return Box::pin(self.force_new_cluster(&request)).await;
-            }
-            return Err(BackendError::AlreadyMember);
-        }
-        let addresses = self.addresses(&request)?;
-        self.finish_leave().await?;
-        let member = match self.found(&request, &addresses).await {
-            Ok(member) => member,
-            Err(failure) => {
-                if let Err(left) = self.around.data.erase() {
-                    warn!(error = %chain(&left), "a failed init left files behind");
-                }
-                return Err(failure);
-            }
-        };
-        let id = member.identity.node.clone();
-        self.stand(Standing::Active(member));
-        info!(node.id = %id, addr = %addresses.advertise, "cluster made");
-        Ok(id)
-    }
-
-    fn addresses(&self, request: &InitCluster) -> Result<SwarmAddresses, BackendError> {
-        let advertise = match (&request.advertise_addr, &self.around.config.advertise_addr) {
-            (given, Some(default)) if given.is_empty() => default,
-            (given, _) => given,
-        };
-        SwarmAddresses::resolve(
-            &request.listen_addr,
-            advertise,
-            &request.data_path_addr,
-            &host_addresses(),
-        )
-        .map_err(|error| BackendError::Invalid(error.to_string()))
-    }
-
-    async fn found(
-        &self,
-        request: &InitCluster,
-        addresses: &SwarmAddresses,
-    ) -> Result<Arc<Member>, BackendError> {
-        let internal = |error: &dyn std::error::Error| BackendError::Internal(chain(error));
-        let engine = &self.around.machine.engine;
-        let description =
-            engine.describe().await.map_err(|error| BackendError::Engine(error.to_string()))?;
-        let made = cluster::found(request, addresses, description)
-            .map_err(|error| BackendError::Invalid(error.to_string()))?;
-        let data = &self.around.data;
-        data.erase().map_err(|error| internal(&error))?;
-        let key = match keys::load_or_create(&data.raft()).map_err(|error| internal(&error))? {
-            Keys::Unlocked(key) => key,
-            Keys::Locked(_) => {
-                return Err(BackendError::Internal("a new data key is locked".to_owned()));
-            }
-        };
-        let consensus = Consensus::open(data, key, FIRST_MEMBER).await?;
-        if let Err(failure) = begin(&consensus.raft, addresses, made.command).await {
-            // The store must be closed before its files go.
-            consensus.raft.shutdown().await;
-            return Err(failure);
-        }
-        let identity = Identity::new(made.node, made.cluster, addresses, FIRST_MEMBER)
-            .on_host(&host_addresses());
-        let member = Arc::new(Member::start(&self.around, identity.clone(), consensus).await?);
-        let joined = match member.key_kept().await {
-            Ok(()) => data.join(&identity).map_err(|error| internal(&error)),
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = joined {
-            member.stop().await;
-            return Err(failure);
-        }
-        Ok(member)
-    }
-
-    /// Leaves the cluster: forgets it and removes its containers and networks from the engine.
-    ///
-    /// # Errors
-    /// Refuses without `force` what would lose the cluster's state (contract api.md section 1).
-    pub async fn leave(&self, force: bool) -> Result<(), BackendError> {
-        let _changing = self.changing.lock().await;
-        let standing = self.standing();
-        let identity = match &*standing {
-            Standing::Inactive | Standing::Pending => return Err(BackendError::NotMember),
-            Standing::Active(member) => member.identity.clone(),
-            Standing::Worker(worker) => worker.identity.clone(),
-            Standing::Locked(identity, _) | Standing::Failed(identity, _) => identity.clone(),
-        };
-        let led = match &*standing {
-            Standing::Active(member) => member.raft.is_led().await,
-            Standing::Inactive
-            | Standing::Pending
-            | Standing::Worker(_)
-            | Standing::Locked(..)
-            | Standing::Failed(..) => false,
-        };
-        if !force && let Some(text) = refusal(&standing, led) {
-            return Err(BackendError::LeaveRefused(text));
-        }
-        self.around.data.begin_leave().map_err(|error| BackendError::Internal(chain(&error)))?;
-        self.stand(Standing::Inactive);
-        self.listing.clear();
-        standing.stop().await;
-        self.clear_away(&identity)
-            .await
-            .map_err(|error| BackendError::Internal(format!("{error:#}")))?;
-        info!(node.id = %identity.node, "left the cluster");
-        Ok(())
-    }
-
-    /// Clears away what an earlier leave could not. A start that finds its note would take it for one about the new
-    /// cluster.
-    async fn finish_leave(&self) -> Result<(), BackendError> {
-        let internal = |error: anyhow::Error| BackendError::Internal(format!("{error:#}"));
-        let data = &self.around.data;
-        let Some(old) = data.leaving().map_err(|error| internal(error.into()))? else {
-            return Ok(());
-        };
-        self.clear_away(&old).await.map_err(internal)?;
-        if data.leaving().map_err(|error| internal(error.into()))?.is_some() {
-            return Err(BackendError::Engine(
-                "what the last cluster left on it must be removed first".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Removes what a membership left on disk and in the engine; safe to repeat.
-    async fn clear_away(&self, identity: &Identity) -> anyhow::Result<()> {
-        let data = &self.around.data;
-        data.erase()?;
-        let machine = &self.around.machine;
-        let files = (machine.open_files)(&identity.node)?;
-        // The engine's bridges go after what hangs on them.
-        Box::pin(dataplane::clear(&machine.data_plane)).await;
-        let cleared = agent::clear(&*machine.engine, &identity.node, &*files).await;
-        if let Err(failure) = cleared {
-            warn!(
-                error = %failure,
-                "containers or networks of the cluster are left; the next start removes them"
-            );
-            return Ok(());
-        }
-        data.end_leave()?;
-        Ok(())
-    }
-
     /// Unlocks the keys and starts the member.
     ///
     /// # Errors
@@ -465,49 +309,4 @@ impl Node {
         info!(node.id = %identity.node, "unlocked");
         Ok(())
     }
-}
-
-/// Makes a cluster of one voter and puts its first objects into it.
-async fn begin(
-    raft: &RaftNode,
-    addresses: &SwarmAddresses,
-    command: Command,
-) -> Result<(), BackendError> {
-    raft.initialize(&addresses.advertise.to_string())
-        .await
-        .map_err(|error| consensus_failed(&error))?;
-    propose(raft, command).await?;
-    Ok(())
-}
-
-/// The texts that clients match, for a manager whose leaving would cost something (contract api.md section 1); none for one
-/// that is no manager any more.
-fn refusal(standing: &Standing, led: bool) -> Option<String> {
-    let participating =
-        "You are attempting to leave the swarm on a node that is participating as a manager. ";
-    let last = "Removing the last manager erases all current state of the swarm. \
-                Use `--force` to ignore this message. ";
-    let restore = "The only way to restore a swarm that has lost consensus is to reinitialize it with \
-                   `--force-new-cluster`. Use `--force` to suppress this message.";
-    let cost = match standing {
-        Standing::Inactive | Standing::Pending | Standing::Worker(_) => return None,
-        Standing::Locked(..) => {
-            let text = "Swarm is encrypted and locked. Please unlock it first or use `--force` to \
-                        ignore this message.";
-            return Some(text.to_owned());
-        }
-        Standing::Failed(..) => "Doing so may lose the consensus of your cluster. ".to_owned(),
-        Standing::Active(member) if *member.raft.removed().borrow() => return None,
-        // Without a leader nobody knows who else is there.
-        Standing::Active(_) if !led => String::new(),
-        Standing::Active(member) => match leave_risk(&member.raft.state()) {
-            LeaveRisk::Last => return Some(format!("{participating}{last}")),
-            LeaveRisk::Quorum { left, all } => format!(
-                "Removing this node leaves {left} managers out of {all}. Without a Raft quorum your \
-                 swarm will be inaccessible. "
-            ),
-            LeaveRisk::None => String::new(),
-        },
-    };
-    Some(format!("{participating}{cost}{restore}"))
 }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::data_dir::{DataDir, StoredCertificate};
 use super::enrol::renew;
-use super::identity::{DataDir, StoredCertificate};
 use super::member::Surroundings;
 use crate::agent::link::Told;
 use crate::clock;

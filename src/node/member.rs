@@ -30,8 +30,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::data_dir::DataDir;
 use super::enrol::plain;
-use super::identity::{DataDir, Identity};
+use super::identity::Identity;
 use super::machine::Machine;
 use super::upkeep;
 use crate::agent::link::Way;

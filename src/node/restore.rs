@@ -6,7 +6,8 @@ use skep_raft::keys::{self, KeyError, Keys};
 use skep_raft::{Backup, RaftError};
 use thiserror::Error;
 
-use super::identity::{DataDir, Identity, IdentityError};
+use super::data_dir::{DataDir, IdentityError};
+use super::identity::Identity;
 use super::upkeep::key_encryption_key;
 use crate::manager::{SwarmAddresses, host_addresses};
 

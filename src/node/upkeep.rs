@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::identity::{DataDir, Identity, StoredCertificate};
+use super::data_dir::{DataDir, StoredCertificate};
+use super::identity::Identity;
 use super::member::{Surroundings, propose};
 use crate::clock;
 use crate::engine::Engine;

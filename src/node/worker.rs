@@ -27,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::certificates::Certificates;
-use super::identity::{Identity, StoredCertificate};
+use super::data_dir::StoredCertificate;
+use super::identity::Identity;
 use super::member::{Surroundings, assign};
 use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::relay::Relays;
