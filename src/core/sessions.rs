@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::id::NodeId;
 use crate::model::node::{NodeAgent, NodeState};
+use crate::state::State;
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -186,6 +187,28 @@ impl Sessions {
             (node, state, reason)
         })
     }
+}
+
+/// What is to be said of a node, and why.
+pub type Verdict = (NodeId, NodeState, String);
+
+/// Returns the verdicts that the state does not hold yet, and forgets nodes that are gone.
+pub fn news(sessions: &mut Sessions, state: &State) -> Vec<Verdict> {
+    let mut gone = Vec::new();
+    let mut found = Vec::new();
+    for (id, verdict, reason) in sessions.verdicts() {
+        match state.nodes().get(id) {
+            None => gone.push(id.clone()),
+            Some(node) => {
+                let held = (node.status.state, node.status.message.as_str());
+                if node.agent.is_some() && held != (verdict, reason) {
+                    found.push((id.clone(), verdict, reason.to_owned()));
+                }
+            }
+        }
+    }
+    gone.iter().for_each(|node| sessions.remove(node));
+    found
 }
 
 fn awaited(agent: &NodeAgent, now: Timestamp) -> Standing {

@@ -12,7 +12,7 @@ use crate::command::Command;
 use crate::id::{NodeId, TaskId};
 use crate::model::node::{Node, NodeAgent, NodeState};
 use crate::model::task::TaskStatus;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, news};
 use crate::state::State;
 use crate::view::{Part, View, may_differ};
 
@@ -191,7 +191,7 @@ impl World {
                 sessions.expect(node, agent, now);
             }
             sessions.look(now);
-            (verdicts(sessions, &state), sessions.wake_at())
+            (news(sessions, &state), sessions.wake_at())
         });
         let Some((verdicts, wake_at)) = looked else { return Ok(()) };
         if let Some(at) = wake_at {
@@ -319,23 +319,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Returns the verdicts that the state does not hold yet, and forgets nodes that are gone.
-fn verdicts(sessions: &mut Sessions, state: &State) -> Vec<(NodeId, NodeState, String)> {
-    let mut gone = Vec::new();
-    let mut found = Vec::new();
-    for (id, verdict, reason) in sessions.verdicts() {
-        match state.nodes().get(id) {
-            None => gone.push(id.clone()),
-            Some(node) => {
-                let held = (node.status.state, node.status.message.as_str());
-                if node.agent.is_some() && held != (verdict, reason) {
-                    found.push((id.clone(), verdict, reason.to_owned()));
-                }
-            }
-        }
-    }
-    gone.iter().for_each(|node| sessions.remove(node));
-    found
 }

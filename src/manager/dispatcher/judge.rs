@@ -7,8 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use skep_core::command::Command;
 use skep_core::id::NodeId;
-use skep_core::model::node::NodeState;
-use skep_core::sessions::Sessions;
+use skep_core::sessions::news;
 use skep_core::state::State;
 use tracing::{info, warn};
 
@@ -68,7 +67,7 @@ impl Dispatcher {
                 sessions.expect(node, agent, now);
             }
             let fell = sessions.look(now);
-            (verdicts(sessions, state), sessions.wake_at().map(|at| at.since(now)), fell)
+            (news(sessions, state), sessions.wake_at().map(|at| at.since(now)), fell)
         });
         let Ok((verdicts, wait, fell)) = looked else {
             // Who leads next begins anew.
@@ -92,25 +91,6 @@ impl Dispatcher {
         }
         wait
     }
-}
-
-/// Returns the verdicts that the state does not hold yet, and forgets nodes that are gone.
-fn verdicts(sessions: &mut Sessions, state: &State) -> Vec<(NodeId, NodeState, String)> {
-    let mut gone = Vec::new();
-    let mut found = Vec::new();
-    for (id, verdict, reason) in sessions.verdicts() {
-        match state.nodes().get(id) {
-            None => gone.push(id.clone()),
-            Some(node) => {
-                let held = (node.status.state, node.status.message.as_str());
-                if node.agent.is_some() && held != (verdict, reason) {
-                    found.push((id.clone(), verdict, reason.to_owned()));
-                }
-            }
-        }
-    }
-    gone.iter().for_each(|node| sessions.remove(node));
-    found
 }
 
 async fn broken(opened: Opened) -> (NodeId, String) {
