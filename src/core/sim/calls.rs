@@ -246,6 +246,12 @@ impl World {
         Ok(())
     }
 
+    /// Returns until when an answer to a call is waited for, if it is.
+    fn asked(&self, place: usize, ticket: u64) -> Option<Timestamp> {
+        let call = self.machines[place].manager.as_ref()?.calls.get(&ticket)?;
+        matches!(call.stage, Stage::Asked { .. }).then_some(call.until)
+    }
+
     /// Another manager's answer to a proposal.
     pub(super) fn proposed(
         &mut self,
@@ -253,12 +259,7 @@ impl World {
         ticket: u64,
         answer: Answer,
     ) -> Result<(), Broken> {
-        let Some(manager) = &self.machines[place].manager else { return Ok(()) };
-        let Some(call) = manager.calls.get(&ticket) else { return Ok(()) };
-        if !matches!(call.stage, Stage::Asked { .. }) {
-            return Ok(());
-        }
-        let until = call.until;
+        let Some(until) = self.asked(place, ticket) else { return Ok(()) };
         match answer {
             Answer::Applied { index, rejected } => {
                 self.stage(place, ticket, Stage::Applying { index, rejected }, until);
@@ -277,12 +278,7 @@ impl World {
         ticket: u64,
         index: Option<u64>,
     ) -> Result<(), Broken> {
-        let Some(manager) = &self.machines[place].manager else { return Ok(()) };
-        let Some(call) = manager.calls.get(&ticket) else { return Ok(()) };
-        if !matches!(call.stage, Stage::Asked { .. }) {
-            return Ok(());
-        }
-        let until = call.until;
+        let Some(until) = self.asked(place, ticket) else { return Ok(()) };
         match index {
             Some(index) => {
                 self.stage(place, ticket, Stage::Applying { index, rejected: None }, until);
