@@ -63,6 +63,7 @@ impl View {
         }
         // The very object, so that it is known again without a look into it.
         reported.into_iter().for_each(|task| self.shown.put_task(task));
+        gives_no_addresses(&mut self.shown);
         parts
     }
 
@@ -130,28 +131,37 @@ impl View {
         networks: &BTreeSet<NetworkId>,
         changes: &mut Changes,
     ) {
-        let is_known: BTreeSet<&NetworkId> = self.shown.networks.keys().collect();
-        if is_known != networks.iter().collect() {
-            // Each service may be of interest now, or no more.
-            for service in state.services.values() {
-                self.follow_service(service, networks, changes);
-            }
-            let gone = self.shown.services.keys().filter(|id| !state.services.contains_key(*id));
-            changes.gone.extend(gone.cloned().map(Part::NoService));
-            return;
+        let shown = &self.shown.services;
+        let walk = self.walk(&self.source.services, &state.services, shown, networks);
+        walk.changed.iter().for_each(|service| self.follow_service(service, networks, changes));
+        changes.gone.extend(walk.gone.into_iter().map(Part::NoService));
+    }
+
+    /// Finds which objects to look at: what differs from the state before, or all, as each may be of interest now or no
+    /// more when the node's networks are others.
+    fn walk<K: Ord + Clone, T: PartialEq>(
+        &self,
+        last: &OrdMap<K, Arc<T>>,
+        next: &OrdMap<K, Arc<T>>,
+        shown: &OrdMap<K, Arc<T>>,
+        networks: &BTreeSet<NetworkId>,
+    ) -> Walk<K, T> {
+        let mut walk = Walk { changed: Vec::new(), gone: Vec::new() };
+        if !self.shown.networks.keys().eq(networks) {
+            walk.changed.extend(next.values().cloned());
+            walk.gone.extend(shown.keys().filter(|id| !next.contains_key(*id)).cloned());
+            return walk;
         }
-        for difference in self.source.services.diff(&state.services) {
+        for difference in last.diff(next) {
             match difference {
-                DiffItem::Add(_, service) | DiffItem::Update { new: (_, service), .. } => {
-                    self.follow_service(service, networks, changes);
+                DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } => {
+                    walk.changed.push(new.clone());
                 }
-                DiffItem::Remove(id, _) => {
-                    if self.shown.services.contains_key(id) {
-                        changes.gone.push(Part::NoService(id.clone()));
-                    }
-                }
+                DiffItem::Remove(id, _) if shown.contains_key(id) => walk.gone.push(id.clone()),
+                DiffItem::Remove(..) => {}
             }
         }
+        walk
     }
 
     fn follow_service(
@@ -194,30 +204,12 @@ impl View {
         networks: &BTreeSet<NetworkId>,
         changes: &mut Changes,
     ) {
-        let is_known: BTreeSet<&NetworkId> = self.shown.networks.keys().collect();
-        if is_known != networks.iter().collect() {
-            for task in state.tasks.values() {
-                self.follow_neighbour(task, networks, changes);
-            }
-            let others =
-                self.shown.tasks.values().filter(|task| task.node.as_ref() != Some(&self.node));
-            let gone = others.filter(|task| !state.tasks.contains_key(&task.id));
-            changes.gone.extend(gone.map(|task| Part::NoTask(task.id.clone())));
-            return;
-        }
-        for difference in self.source.tasks.diff(&state.tasks) {
-            match difference {
-                DiffItem::Add(_, task) | DiffItem::Update { new: (_, task), .. } => {
-                    self.follow_neighbour(task, networks, changes);
-                }
-                DiffItem::Remove(id, _) => {
-                    let held = self.shown.tasks.get(id);
-                    if held.is_some_and(|task| task.node.as_ref() != Some(&self.node)) {
-                        changes.gone.push(Part::NoTask(id.clone()));
-                    }
-                }
-            }
-        }
+        let shown = &self.shown.tasks;
+        let walk = self.walk(&self.source.tasks, &state.tasks, shown, networks);
+        walk.changed.iter().for_each(|task| self.follow_neighbour(task, networks, changes));
+        // Of its own the node has been told by what it must run.
+        let others = walk.gone.into_iter().filter(|id| shown[id].node.as_ref() != Some(&self.node));
+        changes.gone.extend(others.map(Part::NoTask));
     }
 
     fn follow_neighbour(&self, task: &Task, networks: &BTreeSet<NetworkId>, changes: &mut Changes) {
@@ -234,6 +226,12 @@ impl View {
             changes.put.push(Part::Task(Arc::new(task)));
         }
     }
+}
+
+/// Objects to look at, and those shown that are there no more.
+struct Walk<K, T> {
+    changed: Vec<Arc<T>>,
+    gone: Vec<K>,
 }
 
 /// What is to be sent.
@@ -281,6 +279,11 @@ fn only_status_differs(old: &Task, new: &Task) -> bool {
     same_spec && as_old(new) == *old
 }
 
+/// Which addresses are in use is for those to know who give them; parts that come in any order do not tell it.
+fn gives_no_addresses(state: &mut State) {
+    state.addresses.clear();
+}
+
 /// Tells whether two states may differ in what any node is shown.
 pub fn may_differ(last: &State, next: &State) -> bool {
     let port = |state: &State| state.cluster.as_ref().map(|cluster| cluster.data_path_port);
@@ -313,6 +316,7 @@ impl Incoming {
     /// Ends a change, made from the state at `index`; returns what is shown from here on.
     pub fn shown(&mut self, index: u64) -> Arc<State> {
         self.state.index = index;
+        gives_no_addresses(&mut self.state);
         Arc::new(self.state.clone())
     }
 }
