@@ -1,5 +1,6 @@
 //! Nodes between wire and model.
 
+use skep_core::labels::{self, Bearer};
 use skep_core::model::Annotations;
 use skep_core::model::node::{Availability, GenericResource, Node, NodeSpec, NodeState, Role};
 
@@ -76,6 +77,7 @@ pub fn resource_to_wire(resource: &GenericResource) -> wire::service::GenericRes
 /// # Errors
 /// Names the word that is none.
 pub fn spec_from_wire(spec: wire::node::NodeSpec) -> Result<NodeSpec, ApiError> {
+    labels::check(Bearer::Node, &spec.labels).map_err(|e| ApiError::bad_request(e.to_string()))?;
     Ok(NodeSpec {
         role: role(&spec.role)?,
         availability: availability(&spec.availability)?,

@@ -6,6 +6,7 @@ mod out;
 use std::sync::Arc;
 
 use skep_core::id::NetworkId;
+use skep_core::labels::{self, Bearer};
 use skep_core::model::node::{GenericResource, Resources};
 use skep_core::model::service as core;
 use skep_core::model::{Annotations, Sensitive};
@@ -36,6 +37,8 @@ pub fn service_spec(
         .map(|entry| network(entry, state))
         .collect::<Result<_, _>>()?;
     let task = task_spec(&spec, networks)?;
+    labels::check(Bearer::Service, &spec.labels)
+        .map_err(|e| ApiError::bad_request(e.to_string()))?;
     Ok(core::ServiceSpec {
         annotations: Annotations { name: spec.name.clone(), labels: spec.labels.clone() },
         task: Arc::new(task),

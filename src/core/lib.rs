@@ -6,6 +6,7 @@ pub mod command;
 pub mod error;
 pub mod grace;
 pub mod id;
+pub mod labels;
 pub mod managers;
 pub mod model;
 pub mod net;

@@ -144,7 +144,7 @@ mod tests {
         let worker = peer(1, Role::Worker);
         let hour = std::time::Duration::from_secs(3600);
         let ago = |hours| Timestamp(clock::now().0 - Timestamp::default().after(hour * hours).0);
-        let labels = [(skep_core::grace::LABEL.to_owned(), "2h".to_owned())].into();
+        let labels = [(skep_core::labels::CERTIFICATE_GRACE.to_owned(), "2h".to_owned())].into();
         let annotations = Annotations { labels, ..Annotations::default() };
         let spec = NodeSpec { annotations, ..NodeSpec::default() };
         let node = Node { id: worker.node.clone(), spec, ..Node::default() };

@@ -143,6 +143,15 @@ impl World {
         self.tasks.first_mut().expect("one was made")
     }
 
+    /// Labels a service.
+    pub fn label(&mut self, service: &str, label: &str, value: &str) {
+        let mut services = self.services.iter_mut();
+        let service = services.find(|it| it.spec.annotations.name == service);
+        let service = service.expect("the test made the service first");
+        let labels = &mut Arc::make_mut(&mut service.spec).annotations.labels;
+        labels.insert(label.to_owned(), value.to_owned());
+    }
+
     /// Removes all services; their tasks are still to be stopped.
     pub fn drop_services(&mut self) {
         self.services.clear();

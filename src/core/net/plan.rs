@@ -17,6 +17,7 @@ use crate::agent::network::{bridge_name, is_overlay, overlay_mtu};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
 use crate::model::node::{Node, NodeAgent};
+use crate::model::service::Service;
 use crate::model::task::{Task, TaskState};
 use crate::state::State;
 
@@ -245,7 +246,7 @@ fn add_virtual_addresses(site: &Site<'_>, desired: &mut Desired) {
 /// Lists the virtual addresses of a service that this node answers for.
 pub(super) fn virtual_addresses<'a>(
     site: &'a Site<'a>,
-    service: &'a crate::model::service::Service,
+    service: &'a Service,
 ) -> impl Iterator<Item = (&'a Segment<'a>, Ipv4Addr)> {
     service.endpoint.iter().flat_map(|endpoint| &endpoint.virtual_ips).filter_map(|vip| {
         let IpAddr::V4(addr) = vip.addr else { return None };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::id::NetworkId;
+use crate::labels::is_ours;
 use crate::model::network::{Network, NetworkSpec};
 use crate::model::node::{
     ManagerStatus, Node, NodeAgent, NodeCertificate, NodeDescription, NodeStatus,
@@ -24,8 +25,10 @@ pub(super) fn concerns(service: &Service, networks: &BTreeSet<NetworkId>) -> boo
 
 /// What others need of a service: its names and how it is reached. What it runs is the business of its tasks' nodes.
 pub(super) fn shown_service(service: &Service) -> Service {
-    let annotations =
-        Annotations { name: service.spec.annotations.name.clone(), ..Annotations::default() };
+    let Annotations { name, labels } = &service.spec.annotations;
+    let labels = labels.iter().filter(|(label, _)| is_ours(label));
+    let labels = labels.map(|(label, value)| (label.clone(), value.clone())).collect();
+    let annotations = Annotations { name: name.clone(), labels };
     let networks = service.spec.task.networks.clone();
     let task = Arc::new(TaskSpec { networks, ..TaskSpec::default() });
     Service {
