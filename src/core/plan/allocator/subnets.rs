@@ -9,6 +9,7 @@ use crate::command::{Change, NetworkPatch};
 use crate::model::Driver;
 use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
 use crate::net::cidr::Cidr;
+use crate::net::plan::RETURN_VNI;
 use crate::plan::draft::Draft;
 use crate::plan::slots::is_on_node;
 
@@ -170,7 +171,8 @@ fn pick_vnis(draft: &Draft, network: &Network, count: usize) -> Option<Vec<u32>>
         .flat_map(|it| listed_vnis(&it.driver.options).into_iter().chain([it.vni]))
         .collect();
     let named = network.spec.driver.as_ref().map(|it| listed_vnis(&it.options)).unwrap_or_default();
-    let usable = |vni: &u32| *vni > 0 && *vni <= VNI_MAX && !taken.contains(vni);
+    let usable =
+        |vni: &u32| *vni > 0 && *vni <= VNI_MAX && *vni != RETURN_VNI && !taken.contains(vni);
     if named.len() == count && named.iter().all(usable) {
         return Some(named);
     }
