@@ -2,6 +2,7 @@
 //! addresses, the routing mesh, who may reach whom, and what heals by itself.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,10 @@ const HEALED: Duration = Duration::from_secs(10);
 
 /// Where the client outside is.
 const OUTSIDE: &str = "10.77.0.99";
+
+/// The address that a stranger takes on a network, and how the kernel lists it.
+const STRANGER: &str = "10.0.1.250/24";
+const STRANGER_HEX: &str = "FA01000A";
 
 const PAGE: &str = "http://127.0.0.1/cgi-bin/who";
 
@@ -185,10 +190,22 @@ fn networks_are_apart(hosts: &[Host], outside: &Namespace) -> Result<()> {
     ])?;
     let tunnel = ["link", "add", "vx", "type", "vxlan", "id", "4097", "dstport", "4789"];
     run(&[&tunnel[..], &["local", OUTSIDE, "remote", host]].concat())?;
-    run(&["addr", "add", "10.0.1.250/24", "dev", "vx"])?;
+    run(&["addr", "add", STRANGER, "dev", "vx"])?;
     run(&["link", "set", "vx", "up"])?;
     run(&["neigh", "add", &target, "lladdr", &mac, "dev", "vx"])?;
-    ensure!(outside.get(&page)?.code != 0, "a stranger's tunnel leads in");
+    let knocks = || -> Result<bool> {
+        // Looked at before the server gives the stranger up, whom it cannot answer.
+        let mut call = outside.command("timeout");
+        call.args(["0.5", "busybox", "nc", &target, "80"]).stdin(Stdio::null()).status()?;
+        Ok(inside(&hosts[0], &server, &["cat", "/proc/net/tcp6"])?.contains(STRANGER_HEX))
+    };
+    ensure!(!knocks()?, "a stranger's tunnel leads in");
+    // Without the wall it does, so that this test would notice.
+    wait_for("the stranger's packet at the server", HEALED, || {
+        on(&hosts[0], "nft", &["delete", "table", "inet", "skep_fw"])?;
+        ensure!(knocks()?, "it does not arrive");
+        Ok(())
+    })?;
     run(&["link", "del", "vx"])
 }
 
