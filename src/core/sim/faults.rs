@@ -159,7 +159,11 @@ impl World {
     pub(super) fn pause(&mut self, place: usize, bound_ms: u64) {
         let until = self.now.after(self.random.millis(bound_ms));
         let machine = &mut self.machines[place];
-        machine.paused_until = machine.paused_until.max(until);
+        // Were a pause to grow, what waits for its end would be overtaken by what comes later.
+        if machine.paused_until > self.now {
+            return;
+        }
+        machine.paused_until = until;
         machine.trouble_since = self.now;
         self.trouble(place, until);
     }

@@ -307,6 +307,8 @@ impl World {
         if let Some((_, until)) = machine.link.reporting {
             if until <= now {
                 self.reports_answered(place, false);
+            } else {
+                self.arm(place, Timer::Agent, until);
             }
             return;
         }
