@@ -18,6 +18,9 @@ use super::tls::{self, CA_NAME, MANAGER_NAME, Tls, TlsError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// By then the kernel has asked twice. It would ask ever more seldom: when a link comes back, a new attempt finds it sooner.
+const TCP_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// A manager that answers no ping for so long is gone.
 const PING: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(3));
 
@@ -68,7 +71,7 @@ async fn connect(target: &str, trust: &Trust) -> io::Result<TlsStream<TcpStream>
     let (config, name) = trust.config().map_err(io::Error::other)?;
     let name = ServerName::try_from(name).map_err(io::Error::other)?;
     let opening = async {
-        let stream = TcpStream::connect(target).await?;
+        let stream = tokio::time::timeout(TCP_TIMEOUT, TcpStream::connect(target)).await??;
         stream.set_nodelay(true)?;
         TlsConnector::from(config).connect(name, stream).await
     };
