@@ -105,6 +105,11 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
+    /// Lists what is not as it should be of this host's network, in words; an error is a sentence too.
+    async fn network(&self) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
     /// Sends a request about the container of a task to the engine of the task's node and returns its answer; upgrades are
     /// spliced. Which container the request names does not matter.
     async fn relay(

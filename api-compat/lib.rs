@@ -16,6 +16,7 @@ pub mod fake;
 pub mod filters;
 pub mod json;
 mod logs;
+pub mod net;
 pub mod networks;
 pub mod nodes;
 pub mod query;

@@ -142,6 +142,8 @@ pub enum Route {
     Backup,
     /// `GET /skep/why/{reference}`, which only skep has.
     Why(String),
+    /// `GET /skep/net` and `GET /skep/net/{service}`, which only skep has.
+    Net(Option<String>),
     /// A path under skep's own roots with a method or shape that does not exist.
     Unknown,
     /// Everything else belongs to the local engine.
@@ -176,6 +178,8 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["tasks", rest @ ..] => task_route(method, rest),
         ["secrets", rest @ ..] => secret_route(method, rest),
         ["configs", rest @ ..] => config_route(method, rest),
+        ["skep", "net"] if get => Route::Net(None),
+        ["skep", "net", service] if get && !service.is_empty() => Route::Net(Some(decode(service))),
         ["skep", "why", reference] if get && !reference.is_empty() => Route::Why(decode(reference)),
         ["skep", "backup"] if post => Route::Backup,
         ["skep", ..] => Route::Unknown,

@@ -15,8 +15,8 @@ use crate::query::Query;
 use crate::reply::{self, CollectError, Reply};
 use crate::route::{ApiVersion, Route, route, split_version};
 use crate::{
-    attachments, backup, configs, containers, events, networks, nodes, secrets, services, swarm,
-    system, tasks, why,
+    attachments, backup, configs, containers, events, net, networks, nodes, secrets, services,
+    swarm, system, tasks, why,
 };
 
 /// Longest body that is taken in before its handler asks for it.
@@ -147,6 +147,7 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::Engine => call.pass().await,
         Route::Unknown => Err(ApiError::not_found("page not found")),
         Route::Backup => backup::take(call).await,
+        Route::Net(service) => net::answer(call, service.as_deref()).await,
         Route::Why(reference) => why::answer(call, &reference).await,
         Route::Ping => system::ping(&call),
         Route::Info => system::info(call).await,

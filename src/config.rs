@@ -119,6 +119,15 @@ pub enum CliCommand {
 pub enum NetCommand {
     /// Take tunnels, routes, packet rules and virtual addresses away that a stopped daemon left; containers stay
     Clean,
+    /// Show the ways that packets take from a node to a service, by name and by port, and where they would stop
+    #[command(after_help = "For example: skep net why web")]
+    Why {
+        /// Socket of the daemon of that node, unix:// or tcp://
+        #[arg(short = 'H', long, env = "SKEP_HOST", default_value = DEFAULT_HOST, value_delimiter = ',')]
+        host: Vec<Address>,
+        /// Name or id of a service
+        service: String,
+    },
 }
 
 const DAEMON_HELP: &str = "\

@@ -2,6 +2,7 @@
 
 mod backup;
 mod doctor;
+mod net_why;
 mod status;
 mod why;
 
@@ -50,6 +51,9 @@ fn run(command: CliCommand) -> anyhow::Result<ExitCode> {
         CliCommand::Check { unlock_key_file, daemon } => {
             let sound = backup::check(&Config::resolve(daemon)?, unlock_key_file.as_deref())?;
             return Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        CliCommand::Net(NetCommand::Why { host, service }) => {
+            runtime()?.block_on(net_why::print(&host, &service))?
         }
         CliCommand::Net(NetCommand::Clean) => runtime()?
             .block_on(Box::pin(skep::dataplane::clean()))

@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 
 use crate::api::{EngineProxy, listen};
 use crate::config::Config;
+use crate::dataplane::{self, KernelError};
 use crate::manager::{SwarmAddresses, host_addresses};
 
 pub use data_dir::{DataDir, IdentityError};
@@ -243,6 +244,23 @@ impl Node {
             | Standing::Locked(..)
             | Standing::Failed(..) => None,
         }
+    }
+
+    /// Lists what is not as it should be of the host's part of the cluster's networks, in words; nothing outside a cluster.
+    ///
+    /// # Errors
+    /// Fails where the kernel does not answer.
+    pub async fn amiss(&self) -> Result<Vec<String>, KernelError> {
+        let (identity, state) = match &*self.standing() {
+            Standing::Active(member) => (member.identity.clone(), member.raft.state()),
+            Standing::Worker(worker) => (worker.identity.clone(), worker.shown()),
+            Standing::Inactive
+            | Standing::Pending
+            | Standing::Locked(..)
+            | Standing::Failed(..) => return Ok(Vec::new()),
+        };
+        let settings = &self.around.machine.data_plane;
+        dataplane::amiss(settings, &state, identity.node, identity.data_path).await
     }
 
     /// Tells how the node stands to a cluster.

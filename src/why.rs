@@ -21,7 +21,7 @@ pub async fn print(hosts: &[Address], reference: &str) -> anyhow::Result<()> {
 }
 
 /// Percent-encodes all but what names and ids are made of.
-fn encode(reference: &str) -> String {
+pub fn encode(reference: &str) -> String {
     reference.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
             out.push(char::from(byte));

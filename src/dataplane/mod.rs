@@ -72,16 +72,11 @@ pub struct DataPlane {
 impl DataPlane {
     /// Makes one that serves nothing yet, for a node whose tunnels end at `addr`.
     pub fn new(settings: Settings, node: NodeId, addr: IpAddr) -> Self {
-        // Tunnels between IPv6 addresses are not made; such a node is none that others lead to.
-        let addr = match addr {
-            IpAddr::V4(addr) => addr,
-            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-        };
         Self {
             names: NameServers::new(settings.dns_port, settings.resolv_conf.clone()),
             relays: Relays::new(settings.publish_on),
             settings,
-            host: Host { node, addr },
+            host: host(node, addr),
             plan: watch::Sender::default(),
         }
     }
@@ -166,6 +161,31 @@ impl DataPlane {
         self.names.set_addresses(gateways);
         self.relays.set(published);
     }
+}
+
+/// Lists what is not as it should be of the network of a host whose tunnels end at `addr`, in words.
+///
+/// # Errors
+/// Fails where the kernel does not answer.
+pub async fn amiss(
+    settings: &Settings,
+    state: &State,
+    node: NodeId,
+    addr: IpAddr,
+) -> Result<Vec<String>, KernelError> {
+    if !settings.kernel {
+        return Ok(Vec::new());
+    }
+    Box::pin(kernel::look(&plan::desired(state, &host(node, addr)))).await
+}
+
+/// Tunnels between IPv6 addresses are not made; a node at one is none that others lead to.
+fn host(node: NodeId, addr: IpAddr) -> Host {
+    let addr = match addr {
+        IpAddr::V4(addr) => addr,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    Host { node, addr }
 }
 
 /// Takes everything away that the kernel was told.

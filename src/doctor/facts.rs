@@ -16,6 +16,8 @@ pub struct Facts {
     pub engine: Server,
     pub daemon: Server,
     pub kernel: Kernel,
+    /// What the daemon finds amiss with the host's part of the cluster's networks, if it is in a cluster and tells.
+    pub network: Option<Vec<String>>,
     pub ports: Vec<Port>,
     pub clock: Clock,
     pub disks: Vec<Disk>,

@@ -23,6 +23,7 @@ pub async fn gather(config: &Config) -> Facts {
         None => Server::default(),
     };
     let port_of_data_path = server::data_path_port(&daemon, config.hosts.first()).await;
+    let network = server::network(&daemon, config.hosts.first()).await;
     let path = config.data_dir.clone();
     let identity = data::identity(&path);
     let listen = identity.as_ref().ok().and_then(Option::as_ref).map(|identity| identity.listen);
@@ -34,6 +35,7 @@ pub async fn gather(config: &Config) -> Facts {
         now_unix: skep::clock::now().0.div_euclid(1_000_000_000),
         root,
         kernel: kernel::look(root),
+        network,
         ports: ports::look(listen, port_of_data_path, daemon.pid),
         clock: clock::look(),
         disks: disks(&path, &engine, writable),

@@ -16,10 +16,11 @@ type Check = fn(&Facts, &mut Findings<'_>);
 /// Judges everything that was seen, in the order of a reader's interest.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut list = Vec::new();
-    let areas: [(&'static str, Check); 8] = [
+    let areas: [(&'static str, Check); 9] = [
         ("engine", engine::engine),
         ("daemon", engine::daemon),
         ("kernel", kernel::kernel),
+        ("network", kernel::network),
         ("ports", machine::ports),
         ("clock", machine::clock),
         ("disk", machine::disks),

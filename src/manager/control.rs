@@ -136,6 +136,10 @@ impl Backend for Node {
         Self::known(self)
     }
 
+    async fn network(&self) -> Result<Vec<String>, String> {
+        Self::amiss(self).await.map_err(|error| chain(&error).to_string())
+    }
+
     async fn relay(
         &self,
         task: &Arc<Task>,

@@ -1,5 +1,6 @@
 //! What a node's network should be: names, ports, and the kernel's links, tables and packet rules. Touches no kernel.
 
+pub mod amiss;
 pub mod bridges;
 pub mod cidr;
 pub mod drain;
@@ -13,6 +14,7 @@ pub mod ports;
 mod rules;
 pub mod ruleset;
 pub mod served;
+pub mod ways;
 
 use std::net::IpAddr;
 

@@ -4,6 +4,7 @@
 mod accepts;
 mod carry_out;
 mod conntrack;
+mod look;
 mod nft;
 mod observe;
 mod settings;
@@ -28,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::clock;
+pub use look::look;
+
 use nft::Rules;
 use observe::Netlink;
 

@@ -50,9 +50,7 @@ impl Rules {
         }
         let mut listed = Vec::new();
         for table in held.tables.keys() {
-            let args = ["list", "table"].into_iter().chain(table.split(' '));
-            let args = args.map(str::to_owned).collect();
-            listed.push(program(NFT, args, String::new()).await.unwrap_or_default());
+            listed.push(list(table).await.unwrap_or_default());
         }
         let unchanged = match &self.seen {
             Some(seen) => *seen == listed,
@@ -68,6 +66,12 @@ impl Rules {
         // Others may have changed theirs while these were listed: the next look tells.
         (self.number, self.seen) = (number, Some(listed));
     }
+}
+
+/// Returns a table as nft prints it.
+pub(super) async fn list(table: &str) -> Result<String, KernelError> {
+    let args = ["list", "table"].into_iter().chain(table.split(' '));
+    program(NFT, args.map(str::to_owned).collect(), String::new()).await
 }
 
 fn file_args() -> Vec<String> {

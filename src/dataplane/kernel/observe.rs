@@ -287,6 +287,10 @@ fn mac_of(entry: &NeighbourMessage) -> Option<Mac> {
 fn destination(entry: &NeighbourMessage) -> Option<Ipv4Addr> {
     entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => Some(*addr),
+        // In a list of forwards the family is that of bridges and says nothing of the address.
+        NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
+            <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Ipv4Addr::from)
+        }
         _ => None,
     })
 }

@@ -47,6 +47,16 @@ pub async fn data_path_port(daemon: &Server, address: Option<&Address>) -> Optio
     u16::try_from(swarm["DataPathPort"].as_u64()?).ok().filter(|port| *port != 0)
 }
 
+/// Asks a daemon in a cluster what is amiss with the host's network.
+pub async fn network(daemon: &Server, address: Option<&Address>) -> Option<Vec<String>> {
+    if daemon.reach != Reach::Answers || daemon.info["Swarm"]["LocalNodeState"] != "active" {
+        return None;
+    }
+    let report = get(address?, "/skep/net").await.ok()?;
+    let amiss = report["Amiss"].as_array()?;
+    Some(amiss.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect())
+}
+
 async fn get(address: &Address, path: &str) -> Result<Value, String> {
     match tokio::time::timeout(PATIENCE, status::get(address, path)).await {
         Ok(Ok(answer)) => Ok(answer),

@@ -64,6 +64,26 @@ pub fn kernel(facts: &Facts, out: &mut Findings<'_>) {
     nft(&kernel.nft, out);
 }
 
+/// Things amiss that are named; more of them rarely say more.
+const AMISS_MAX: usize = 5;
+
+/// What the daemon finds of the host's part of the cluster's networks.
+pub fn network(facts: &Facts, out: &mut Findings<'_>) {
+    let Some(amiss) = &facts.network else { return };
+    if amiss.is_empty() {
+        out.ok("Tunnels, routes and packet rules are as the cluster wants them.");
+        return;
+    }
+    let mut named = amiss.iter().take(AMISS_MAX).cloned().collect::<Vec<_>>().join("; ");
+    if amiss.len() > AMISS_MAX {
+        named.push_str(&format!("; and {} more", amiss.len() - AMISS_MAX));
+    }
+    out.problem(
+        format!("The host's network is not as the cluster wants it: {named}."),
+        "The daemon puts it right within seconds; if this stays, its log says why it cannot.",
+    );
+}
+
 fn nft(nft: &Nft, out: &mut Findings<'_>) {
     match nft {
         Nft::Works(version) => out.ok(format!("nftables work ({version}).")),

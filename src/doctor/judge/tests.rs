@@ -52,6 +52,7 @@ fn healthy() -> Facts {
             connections: Some((10, 1000)),
             nft: Nft::Works("nftables v1.0.6".to_owned()),
         },
+        network: Some(Vec::new()),
         ports: vec![Port {
             what: "The cluster's port",
             protocol: "tcp",
@@ -158,6 +159,11 @@ fn kernels() {
     check(|f| f.kernel.connections = Some((950, 1000)), Warning, "950 of 1000");
     check(|f| f.kernel.nft = Nft::NoProgram, Warning, "nft is missing");
     check(|f| f.kernel.nft = Nft::Fails("no".to_owned()), Warning, "does not take");
+    let amiss = |count: usize| {
+        move |f: &mut Facts| f.network = Some(vec!["tunnel skv4097 is not there".to_owned(); count])
+    };
+    check(amiss(1), Problem, "cluster wants it: tunnel skv4097 is not there.");
+    check(amiss(7), Problem, "not there; and 2 more.");
 }
 
 #[test]

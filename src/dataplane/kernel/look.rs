@@ -1,0 +1,29 @@
+//! Compares the host's network with what it should be, beside whoever keeps it. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use skep_core::net::TABLES;
+use skep_core::net::amiss::amiss;
+use skep_core::net::kernel::Desired;
+
+use super::observe::Netlink;
+use super::{KernelError, accepts, nft, settings};
+
+/// Lists what is not as it should be, in words.
+///
+/// # Errors
+/// Fails where the kernel does not answer.
+pub async fn look(wanted: &Desired) -> Result<Vec<String>, KernelError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
+    tokio::spawn(connection);
+    let mut kernel = Netlink::new(handle).observe().await?;
+    settings::read(wanted.settings.keys(), &mut kernel);
+    kernel.accepts = accepts::list().await;
+    let mut listed = BTreeMap::new();
+    for table in TABLES {
+        if let Ok(text) = nft::list(table).await {
+            listed.insert(table, text);
+        }
+    }
+    Ok(amiss(wanted, &kernel, &listed))
+}
