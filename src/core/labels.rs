@@ -1,6 +1,7 @@
 //! Labels by which users ask skep for what Docker has no word for. What begins like them and is none is refused: it would be
 //! without effect and nobody would notice.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::Labels;
@@ -10,6 +11,9 @@ const PREFIX: &str = "skep.";
 
 /// Of services: how long a task waits at most for its connections to come to rest before it is stopped.
 pub const DRAIN: &str = "skep.lb.drain";
+
+/// Of services: where on each node their ports of the routing mesh are open, an interface or an address; all of it without.
+pub const PUBLISH_INTERFACE: &str = "skep.publish.interface";
 
 /// Of nodes: for how long after its certificate ran out a node may ask for another one.
 pub const CERTIFICATE_GRACE: &str = "skep.certificate-grace";
@@ -23,20 +27,39 @@ pub enum Bearer {
     Node,
 }
 
+/// Where a published port is open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// At this address, on nodes that have it.
+    Address(IpAddr),
+    /// For what comes in by the interface of that name, on nodes that have one.
+    Interface(String),
+}
+
 /// Why labels are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLabel {
     /// No label of skep's.
-    #[error("unknown label {label:?}: the label of skep's here is {known}")]
+    #[error("unknown label {label:?}: those of skep's here are {known}")]
     Unknown {
         /// Its name.
         label: String,
-        /// The one there is.
+        /// Those there are.
         known: &'static str,
     },
     /// A value that is no time.
     #[error("invalid value {value:?} of label {label}: a time is written as in 30s, 1m30s or 720h")]
-    Value {
+    Time {
+        /// The label.
+        label: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A value that is no place.
+    #[error(
+        "invalid value {value:?} of label {label}: an interface or an address of one is wanted, as in eth0 or 192.0.2.7"
+    )]
+    Place {
         /// The label.
         label: &'static str,
         /// Its value.
@@ -49,16 +72,27 @@ pub enum InvalidLabel {
 /// # Errors
 /// Names the first that is none, or whose value says nothing.
 pub fn check(bearer: Bearer, labels: &Labels) -> Result<(), InvalidLabel> {
-    let known = match bearer {
-        Bearer::Service => DRAIN,
-        Bearer::Node => CERTIFICATE_GRACE,
-    };
     for (label, value) in labels.iter().filter(|(label, _)| is_ours(label)) {
-        if label != known {
-            return Err(InvalidLabel::Unknown { label: label.clone(), known });
-        }
-        if duration(value).is_none() {
-            return Err(InvalidLabel::Value { label: known, value: value.clone() });
+        let value = value.clone();
+        match (bearer, label.as_str()) {
+            (Bearer::Service, DRAIN) if duration(&value).is_none() => {
+                return Err(InvalidLabel::Time { label: DRAIN, value });
+            }
+            (Bearer::Service, PUBLISH_INTERFACE) if place(&value).is_none() => {
+                return Err(InvalidLabel::Place { label: PUBLISH_INTERFACE, value });
+            }
+            (Bearer::Node, CERTIFICATE_GRACE) if duration(&value).is_none() => {
+                return Err(InvalidLabel::Time { label: CERTIFICATE_GRACE, value });
+            }
+            (Bearer::Service, DRAIN | PUBLISH_INTERFACE) | (Bearer::Node, CERTIFICATE_GRACE) => {}
+            (Bearer::Service, _) => {
+                let known = "skep.lb.drain and skep.publish.interface";
+                return Err(InvalidLabel::Unknown { label: label.clone(), known });
+            }
+            (Bearer::Node, _) => {
+                let known = CERTIFICATE_GRACE;
+                return Err(InvalidLabel::Unknown { label: label.clone(), known });
+            }
         }
     }
     Ok(())
@@ -72,6 +106,26 @@ pub fn is_ours(label: &str) -> bool {
 /// Reads the time that a label gives, if it is there and says one.
 pub fn duration_of(labels: &Labels, label: &str) -> Option<Duration> {
     labels.get(label).and_then(|value| duration(value))
+}
+
+/// Returns where the ports of a service are open; everywhere if its label says nothing.
+pub fn place_of(labels: &Labels) -> Option<Place> {
+    labels.get(PUBLISH_INTERFACE).and_then(|value| place(value))
+}
+
+/// Reads an address, or the name of an interface as far as one can stand in packet rules: 15 bytes of letters, digits and
+/// some marks, none of which means anything there.
+fn place(text: &str) -> Option<Place> {
+    /// Longest name that the kernel gives an interface (IFNAMSIZ less its end).
+    const NAME_BYTES_MAX: usize = 15;
+    if let Ok(addr) = text.parse() {
+        return Some(Place::Address(addr));
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+    let is_name = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(fits);
+    // What looks like an address and is none is a slip.
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    (is_name && !is_number).then(|| Place::Interface(text.to_owned()))
 }
 
 /// Reads whole numbers with the units `ms`, `s`, `m`, `h` and `d`.
@@ -138,15 +192,36 @@ mod tests {
         assert_eq!(text(Bearer::Node, CERTIFICATE_GRACE, "720h"), "ok");
         assert_eq!(
             text(Bearer::Service, "skep.lb.drian", "30s"),
-            "unknown label \"skep.lb.drian\": the label of skep's here is skep.lb.drain"
+            "unknown label \"skep.lb.drian\": those of skep's here are skep.lb.drain and skep.publish.interface"
         );
         assert_eq!(
             text(Bearer::Node, DRAIN, "30s"),
-            "unknown label \"skep.lb.drain\": the label of skep's here is skep.certificate-grace"
+            "unknown label \"skep.lb.drain\": those of skep's here are skep.certificate-grace"
         );
         assert_eq!(
             text(Bearer::Service, DRAIN, "soon"),
             "invalid value \"soon\" of label skep.lb.drain: a time is written as in 30s, 1m30s or 720h"
         );
+    }
+
+    #[test]
+    fn places_are_addresses_or_names_of_interfaces() {
+        let interface = |name: &str| Some(Place::Interface(name.to_owned()));
+        for (text, expect) in [
+            ("eth0", interface("eth0")),
+            ("br-1a.20@x", interface("br-1a.20@x")),
+            ("192.0.2.7", Some(Place::Address([192, 0, 2, 7].into()))),
+            ("::1", Some(Place::Address(std::net::Ipv6Addr::LOCALHOST.into()))),
+            ("", None),
+            ("192.0.2", None),
+            ("sixteen-letters-", None),
+            ("eth0\" accept", None),
+            ("eth0;", None),
+            ("\u{e9}th0", None),
+        ] {
+            assert_eq!(place(text), expect, "{text}");
+        }
+        let refused = check(Bearer::Service, &labels(PUBLISH_INTERFACE, "eth0 eth1"));
+        assert!(matches!(refused, Err(InvalidLabel::Place { .. })), "{refused:?}");
     }
 }

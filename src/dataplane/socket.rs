@@ -24,26 +24,46 @@ pub fn wildcard(port: u16) -> SocketAddr {
     SocketAddr::new(ip, port)
 }
 
+/// Where a socket is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    pub addr: SocketAddr,
+    /// Name of the only interface that it hears, if not all.
+    pub interface: Option<String>,
+}
+
+impl From<SocketAddr> for Spot {
+    fn from(addr: SocketAddr) -> Self {
+        Self { addr, interface: None }
+    }
+}
+
 /// Binds a TCP socket that does not listen yet: until it does, who connects is refused.
-pub fn bind_tcp(addr: SocketAddr) -> io::Result<TcpSocket> {
+pub fn bind_tcp(spot: &Spot) -> io::Result<TcpSocket> {
+    let addr = spot.addr;
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    set_common(&socket, addr)?;
+    set_common(&socket, spot)?;
     socket.bind(addr)?;
     Ok(socket)
 }
 
 /// Binds a UDP socket.
-pub fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
+pub fn bind_udp(spot: &Spot) -> io::Result<UdpSocket> {
+    let addr = spot.addr;
     let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket: OwnedFd = socket(family, SockType::Datagram, flags, None)?;
-    set_common(&socket, addr)?;
+    set_common(&socket, spot)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(addr))?;
     UdpSocket::from_std(socket.into())
 }
 
-fn set_common(socket: &impl AsFd, addr: SocketAddr) -> io::Result<()> {
+fn set_common(socket: &impl AsFd, spot: &Spot) -> io::Result<()> {
+    let addr = spot.addr;
+    if let Some(interface) = &spot.interface {
+        setsockopt(socket, sockopt::BindToDevice, &interface.into())?;
+    }
     if addr.is_ipv6() {
         setsockopt(socket, sockopt::Ipv6V6Only, &!addr.ip().is_unspecified())?;
     }
@@ -78,8 +98,9 @@ pub struct Origin {
 }
 
 impl Datagrams {
-    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = bind_udp(addr)?;
+    pub fn bind(spot: &Spot) -> io::Result<Self> {
+        let socket = bind_udp(spot)?;
+        let addr = spot.addr;
         if addr.is_ipv6() && addr.ip().is_unspecified() {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }

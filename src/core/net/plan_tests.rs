@@ -103,6 +103,21 @@ fn rules_of(desired: &Desired, chain: &str) -> Vec<String> {
 }
 
 #[test]
+fn ports_are_open_where_a_label_says() {
+    let rules = |place: &str| -> Vec<String> {
+        let mut world = three_hosts();
+        world.label("web", crate::labels::PUBLISH_INTERFACE, place);
+        let found = on(&world, 1);
+        let chain = found.rules.tables["ip skep"].chains.get("p_tcp_8080");
+        chain.map(|chain| chain.rules.clone()).unwrap_or_default()
+    };
+    let lead = "meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.0.0.5 . 80 }";
+    assert_eq!(rules("eth0"), [format!("iifname \"eth0\" {lead}")]);
+    assert_eq!(rules("192.0.2.1"), [format!("ip daddr 192.0.2.1 {lead}")]);
+    assert_eq!(rules("2001:db8::1"), Vec::<String>::new());
+}
+
+#[test]
 fn addresses_and_ports_lead_to_tasks() {
     let world = three_hosts();
     let (first, third) = (on(&world, 1), on(&world, 3));

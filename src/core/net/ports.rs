@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{plain, reaches, takes_traffic};
 use crate::id::NodeId;
+use crate::labels::{Place, place_of};
 use crate::model::service::{PortConfig, PortProtocol, PublishMode, Service};
 use crate::model::task::Task;
 use crate::state::State;
@@ -16,6 +17,8 @@ pub struct Publication {
     pub protocol: PortProtocol,
     /// Port on the node.
     pub port: u16,
+    /// Where on the node it is open; everywhere if absent.
+    pub place: Option<Place>,
     /// Where it leads, in order; none while no task takes traffic.
     pub backends: Vec<SocketAddr>,
 }
@@ -32,6 +35,7 @@ pub fn published(state: &State, node: &NodeId) -> Vec<Publication> {
             ports.entry(key).or_insert_with(|| Publication {
                 protocol: port.protocol,
                 port: port.published,
+                place: place_of(&service.spec.annotations.labels),
                 backends: backends(state, node, service, port),
             });
         }
@@ -124,6 +128,19 @@ mod tests {
         world.task("web", &[("front", "10.0.1.5"), ("ingress", "10.0.0.9")]);
         world.task("web", &[("ingress", "10.0.0.7"), ("front", "10.0.1.6")]);
         world
+    }
+
+    #[test]
+    fn a_label_names_the_place_of_a_port() {
+        let mut world = web();
+        let places = |world: &World| -> Vec<Option<Place>> {
+            let found = published(&world.state(), &World::node(1));
+            found.into_iter().map(|publication| publication.place).collect()
+        };
+        assert_eq!(places(&world), [None, None]);
+        world.label("web", crate::labels::PUBLISH_INTERFACE, "eth0");
+        let expected = Some(Place::Interface("eth0".to_owned()));
+        assert_eq!(places(&world), [expected.clone(), expected]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::ports::{Publication, published};
 use super::ruleset::{Chain, Ruleset, Set, Table};
 use super::{plain, spans_nodes, takes_traffic};
 use crate::id::NodeId;
+use crate::labels::Place;
 use crate::model::network::Network;
 use crate::model::service::{PortProtocol, Service};
 
@@ -215,8 +216,15 @@ fn lead_in(publication: &Publication) -> Option<(String, Vec<String>)> {
         .zip(&backends)
         .map(|(turn, to): (u32, _)| format!("{turn} : {} . {}", to.ip(), to.port()));
     let turns = turns.collect::<Vec<_>>().join(", ");
+    let place = match &publication.place {
+        None => String::new(),
+        Some(Place::Interface(name)) => format!("iifname \"{name}\" "),
+        Some(Place::Address(IpAddr::V4(addr))) => format!("ip daddr {addr} "),
+        // The relay takes what comes to it.
+        Some(Place::Address(IpAddr::V6(_))) => return None,
+    };
     let lead = format!(
-        "meta l4proto {protocol} dnat ip to numgen inc mod {} map {{ {turns} }}",
+        "{place}meta l4proto {protocol} dnat ip to numgen inc mod {} map {{ {turns} }}",
         backends.len()
     );
     Some((format!("p_{protocol}_{}", publication.port), vec![lead]))

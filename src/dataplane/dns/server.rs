@@ -48,7 +48,8 @@ pub async fn run(shared: Arc<Shared>, at: SocketAddr, stop: CancellationToken) {
 }
 
 fn open(at: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    Ok((bind_udp(at)?, bind_tcp(at)?.listen(TCP_BACKLOG)?))
+    let spot = at.into();
+    Ok((bind_udp(&spot)?, bind_tcp(&spot)?.listen(TCP_BACKLOG)?))
 }
 
 async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use skep_core::labels::Place;
 use skep_core::model::service::PortProtocol;
 use skep_core::net::ports::Publication;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::socket;
+use super::socket::{self, Spot};
 
 /// The tasks behind a port at the moment.
 type Backends = Arc<[SocketAddr]>;
@@ -30,13 +31,14 @@ pub struct Relays {
 }
 
 struct Open {
+    place: Option<Place>,
     backends: watch::Sender<Backends>,
     close: CancellationToken,
 }
 
 /// What a relay needs to know.
 struct Relay {
-    at: SocketAddr,
+    at: Spot,
     backends: watch::Receiver<Backends>,
     /// No new connections.
     close: CancellationToken,
@@ -58,7 +60,7 @@ impl Relays {
             let key = (publication.protocol, publication.port);
             let backends: Backends = publication.backends.into();
             let open = match old.remove(&key) {
-                Some(open) => {
+                Some(open) if open.place == publication.place => {
                     open.backends.send_if_modified(|now| {
                         let changed = *now != backends;
                         *now = backends;
@@ -66,7 +68,10 @@ impl Relays {
                     });
                     open
                 }
-                None => self.start(key.0, key.1, backends),
+                elsewhere => {
+                    elsewhere.inspect(|open| open.close.cancel());
+                    self.start(key, publication.place, backends)
+                }
             };
             self.open.insert(key, open);
         }
@@ -76,10 +81,21 @@ impl Relays {
         }
     }
 
-    fn start(&mut self, protocol: PortProtocol, port: u16, backends: Backends) -> Open {
+    fn start(
+        &mut self,
+        (protocol, port): (PortProtocol, u16),
+        place: Option<Place>,
+        backends: Backends,
+    ) -> Open {
         let (sender, receiver) = watch::channel(backends);
         let close = self.stop.child_token();
-        let at = self.on.map_or_else(|| socket::wildcard(port), |addr| SocketAddr::new(addr, port));
+        let all =
+            || self.on.map_or_else(|| socket::wildcard(port), |addr| SocketAddr::new(addr, port));
+        let at = match &place {
+            None => all().into(),
+            Some(Place::Address(addr)) => SocketAddr::new(*addr, port).into(),
+            Some(Place::Interface(name)) => Spot { addr: all(), interface: Some(name.clone()) },
+        };
         let relay = Relay { at, backends: receiver, close: close.clone(), stop: self.stop.clone() };
         match protocol {
             PortProtocol::Tcp => {
@@ -94,7 +110,7 @@ impl Relays {
                 info!(port.number = port, port.protocol = "sctp", "port led by the kernel alone");
             }
         }
-        Open { backends: sender, close }
+        Open { place, backends: sender, close }
     }
 
     /// Closes all relays and connections.

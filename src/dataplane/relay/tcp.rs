@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{Relay, in_turn};
 use crate::clock;
 use crate::dataplane::back_off::BackOff;
-use crate::dataplane::socket::{bind_tcp, tune};
+use crate::dataplane::socket::{Spot, bind_tcp, tune};
 
 /// Further connections wait in the backlog.
 const CONNECTIONS_MAX: usize = 4096;
@@ -34,7 +34,7 @@ enum Door {
 
 impl Door {
     /// Opens or holds the port.
-    fn turn(self, at: SocketAddr, open: bool) -> io::Result<Self> {
+    fn turn(self, at: &Spot, open: bool) -> io::Result<Self> {
         match (self, open) {
             (Self::None, true) => Ok(Self::Open(bind_tcp(at)?.listen(BACKLOG)?)),
             (Self::Held(socket), true) => Ok(Self::Open(socket.listen(BACKLOG)?)),
@@ -59,12 +59,12 @@ impl Door {
 /// Relays until the port is closed; connections live on until they end or all stops.
 pub async fn run(mut relay: Relay) {
     let mut connections = JoinSet::new();
-    let mut back_off = BackOff::new("a published tcp port", relay.at);
+    let mut back_off = BackOff::new("a published tcp port", relay.at.addr);
     let mut door = Door::None;
     let mut turn = 0;
     loop {
         let backends = relay.backends.borrow_and_update().clone();
-        door = match door.turn(relay.at, !backends.is_empty()) {
+        door = match door.turn(&relay.at, !backends.is_empty()) {
             Ok(door) => {
                 back_off.succeeded();
                 door
@@ -83,7 +83,7 @@ pub async fn run(mut relay: Relay) {
                     connections.spawn(serve(client, in_turn(&backends, &mut turn)));
                 }
                 Err(error) => {
-                    debug!(socket.addr = %relay.at, %error, "published port accepts nothing");
+                    debug!(socket.addr = %relay.at.addr, %error, "published port accepts nothing");
                     clock::sleep(PAUSE).await;
                 }
             },

@@ -46,7 +46,7 @@ async fn udp_task(name: &'static str) -> (SocketAddr, JoinSet<()>) {
 }
 
 fn publish(relays: &mut Relays, protocol: PortProtocol, port: u16, backends: &[SocketAddr]) {
-    relays.set(vec![Publication { protocol, port, backends: backends.to_vec() }]);
+    relays.set(vec![Publication { protocol, port, place: None, backends: backends.to_vec() }]);
 }
 
 async fn connect(to: SocketAddr) -> TcpStream {
@@ -206,9 +206,9 @@ async fn all_addresses_of_both_families_are_served_and_answer_as_themselves() {
     let mut relays = Relays::new(None);
     let port = free_port();
     relays.set(vec![
-        Publication { protocol: PortProtocol::Tcp, port, backends: vec![tcp] },
-        Publication { protocol: PortProtocol::Udp, port, backends: vec![udp] },
-        Publication { protocol: PortProtocol::Sctp, port, backends: vec![udp] },
+        Publication { protocol: PortProtocol::Tcp, port, place: None, backends: vec![tcp] },
+        Publication { protocol: PortProtocol::Udp, port, place: None, backends: vec![udp] },
+        Publication { protocol: PortProtocol::Sctp, port, place: None, backends: vec![udp] },
     ]);
     let v6 = socket::wildcard(0).is_ipv6();
     for addr in ["127.0.0.1", "127.0.0.9", "::1"].into_iter().filter(|addr| v6 || *addr != "::1") {

@@ -45,7 +45,7 @@ struct Flows {
 /// Relays until the port is closed.
 pub async fn run(mut relay: Relay) {
     let mut flows = Flows::default();
-    let mut back_off = BackOff::new("a published udp port", relay.at);
+    let mut back_off = BackOff::new("a published udp port", relay.at.addr);
     let mut socket: Option<Arc<Datagrams>> = None;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
@@ -56,7 +56,7 @@ pub async fn run(mut relay: Relay) {
             // Without a socket the kernel tells clients that nothing listens.
             socket = None;
         } else if socket.is_none() {
-            match Datagrams::bind(relay.at) {
+            match Datagrams::bind(&relay.at) {
                 Ok(bound) => {
                     back_off.succeeded();
                     socket = Some(Arc::new(bound));
@@ -74,7 +74,7 @@ pub async fn run(mut relay: Relay) {
                 }
                 (Ok(_), None) => {}
                 (Err(error), _) => {
-                    debug!(socket.addr = %relay.at, %error, "published port receives nothing");
+                    debug!(socket.addr = %relay.at.addr, %error, "published port receives nothing");
                     clock::sleep(PAUSE).await;
                 }
             },
