@@ -1,13 +1,14 @@
 //! Networks that span hosts, with real packets: three hosts of both generations of the engine and a client outside. Names, virtual
 //! addresses, the routing mesh, who may reach whom, and what heals by itself.
 
+mod load;
+
 use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use skep_integration::http::Endpoint;
 use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -39,19 +40,25 @@ fn overlays(generation: Generation) -> Result<()> {
     };
     let mut hosts = Hosts::start(&[generation, other, generation])?;
     let outside = Namespace::on(&hosts.fabric, OUTSIDE)?;
-    let outcome = live(&mut hosts.all, &outside);
+    let outcome = live(&mut hosts, &outside);
     hosts.explain(outcome)
 }
 
-fn live(hosts: &mut [Host], outside: &Namespace) -> Result<()> {
-    make_cluster(hosts)?;
-    names_lead_to_tasks_on_all_hosts(hosts)?;
-    ports_lead_to_tasks_from_any_host(hosts, outside)?;
-    networks_are_apart(hosts, outside)?;
-    an_update_loses_no_request(hosts, outside)?;
-    what_is_taken_away_comes_back(hosts, outside)?;
-    packets_flow_without_skep(hosts, outside)?;
-    who_leaves_leaves_nothing(hosts)
+fn live(hosts: &mut Hosts, outside: &Namespace) -> Result<()> {
+    make_cluster(&hosts.all)?;
+    names_lead_to_tasks_on_all_hosts(&hosts.all)?;
+    nothing_is_amiss(&hosts.all)?;
+    ports_lead_to_tasks_from_any_host(&hosts.all, outside)?;
+    a_publication_keeps_to_its_place(&hosts.all, outside)?;
+    networks_are_apart(&hosts.all, outside)?;
+    load::an_update_loses_no_request(&hosts.all, outside)?;
+    load::a_drain_loses_no_request(&hosts.all, outside)?;
+    load::an_upgrade_loses_no_request(&mut hosts.all, outside)?;
+    load::a_link_comes_back(hosts, outside)?;
+    nothing_is_amiss(&hosts.all)?;
+    what_is_taken_away_comes_back(&hosts.all, outside)?;
+    packets_flow_without_skep(&mut hosts.all, outside)?;
+    who_leaves_leaves_nothing(&hosts.all)
 }
 
 /// Two managers and a worker; `web` has a task on each, and so have the clients on either network.
@@ -126,13 +133,58 @@ fn names_lead_to_tasks_on_all_hosts(hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-fn published(host: &Host) -> String {
-    format!("http://{}:18080/cgi-bin/who", host.address)
+/// Each host finds everything as the state says, no more and no less.
+fn nothing_is_amiss(hosts: &[Host]) -> Result<()> {
+    for host in hosts {
+        wait_for("a network as it should be", HEALED, || {
+            let mut client = Endpoint::new(host.docker().host()).connect()?;
+            let report = client.json("GET", "/skep/net/web", None);
+            // A worker knows the service by its ports.
+            let report = report.with_context(|| format!("ask {}", host.address))?;
+            ensure!(report["Amiss"] == serde_json::json!([]), "{}: {report:#}", host.address);
+            let ways = report["Ways"].as_array().context("ways")?;
+            ensure!(ways.len() == 2, "by name and by port: {report:#}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
-fn from_outside(host: &Host, outside: &Namespace) -> Result<String> {
-    let page = outside.get(&published(host))?.ok("get the page")?;
-    ensure!(page.contains(OUTSIDE), "{} shows the client as {page}", host.address);
+/// A port is open at the address or the interface that the service's label names, and nowhere else.
+fn a_publication_keeps_to_its_place(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let manager = hosts[0].docker();
+    let set = |place: &str| {
+        let label = format!("skep.publish.interface={place}");
+        manager.ok(&["service", "update", "-q", "-d", "--label-add", &label, "web"])
+    };
+    let open_at = |expected: &[&str]| {
+        wait_for("the port to be open at its place alone", SOON, || {
+            let all = hosts.iter().map(|host| host.address.as_str());
+            let open: Vec<&str> =
+                all.filter(|address| from_outside(address, outside).is_ok()).collect();
+            ensure!(open == expected, "open at {open:?}, not {expected:?}");
+            Ok(())
+        })
+    };
+    set(&hosts[1].address)?;
+    open_at(&[hosts[1].address.as_str()])?;
+    set("eth9")?;
+    open_at(&[])?;
+    set("eth0")?;
+    let all: Vec<&str> = hosts.iter().map(|host| host.address.as_str()).collect();
+    open_at(&all)?;
+    let back = ["service", "update", "-q", "-d", "--label-rm", "skep.publish.interface", "web"];
+    manager.ok(&back)?;
+    manager.converged(SOON)
+}
+
+fn published(address: &str) -> String {
+    format!("http://{address}:18080/cgi-bin/who")
+}
+
+fn from_outside(address: &str, outside: &Namespace) -> Result<String> {
+    let page = outside.get(&published(address))?.ok("get the page")?;
+    ensure!(page.contains(OUTSIDE), "{address} shows the client as {page}");
     Ok(page)
 }
 
@@ -141,21 +193,21 @@ fn ports_lead_to_tasks_from_any_host(hosts: &[Host], outside: &Namespace) -> Res
     let manager = hosts[0].docker();
     let mut seen = BTreeSet::new();
     for host in hosts {
-        seen.insert(wait_for("a page", SOON, || from_outside(host, outside))?);
+        seen.insert(wait_for("a page", SOON, || from_outside(&host.address, outside))?);
         // From the host itself, by its own address and by that of another one.
         for to in ["127.0.0.1", &hosts[0].address, &hosts[2].address] {
             let url = format!("http://{to}:18080/cgi-bin/who");
             host.engine.space().get(&url)?.ok(&format!("get {url} on {}", host.address))?;
         }
         // From a container, by the address of a host.
-        get(host, &container(host, "near")?, &published(&hosts[1]))?;
+        get(host, &container(host, "near")?, &published(&hosts[1].address))?;
     }
     ensure!(seen.len() == 3, "each host leads to its own task: {seen:?}");
     manager.ok(&["service", "scale", "-d", "web=1"])?;
     manager.converged(SOON)?;
     for host in hosts {
         // The networks of the tasks that are gone go too; that of the mesh stays.
-        wait_for("the page of the last task", SOON, || from_outside(host, outside))?;
+        wait_for("the page of the last task", SOON, || from_outside(&host.address, outside))?;
     }
     manager.ok(&["service", "scale", "-d", "web=3"])?;
     manager.converged(SOON)
@@ -209,37 +261,6 @@ fn networks_are_apart(hosts: &[Host], outside: &Namespace) -> Result<()> {
     run(&["link", "del", "vx"])
 }
 
-/// Every host is asked all the time, one request after the other, while each task is replaced by one that comes up with the
-/// old one killed at once: what stops is led to no more before.
-fn an_update_loses_no_request(hosts: &[Host], outside: &Namespace) -> Result<()> {
-    let over = AtomicBool::new(false);
-    let ask = |host: &Host| {
-        let mut lost = Vec::new();
-        let mut asked = 0;
-        while !over.load(Ordering::Relaxed) {
-            asked += 1;
-            lost.extend(from_outside(host, outside).err().map(|error| format!("{error:#}")));
-        }
-        (asked, lost)
-    };
-    let (updated, answers) = thread::scope(|scope| {
-        let asking: Vec<_> = hosts.iter().map(|host| scope.spawn(|| ask(host))).collect();
-        let update = ["service", "update", "-q", "--force", "--no-resolve-image"];
-        let how = ["--update-monitor", "200ms", "--update-parallelism", "1", "web"];
-        let updated = hosts[0].docker().ok(&[&update[..], &how].concat());
-        over.store(true, Ordering::Relaxed);
-        let answers: Vec<_> = asking.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        (updated, answers)
-    });
-    updated?;
-    for answer in answers {
-        let Ok((asked, lost)) = answer else { bail!("a client broke down") };
-        eprintln!("{asked} requests, {} lost", lost.len());
-        ensure!(asked > 10 && lost.is_empty(), "of {asked} requests these were lost: {lost:?}");
-    }
-    Ok(())
-}
-
 fn on(host: &Host, program: &str, args: &[&str]) -> Result<String> {
     let target = format!("--net={}", host.engine.space().path());
     sh("nsenter", &[&[target.as_str(), program][..], args].concat())
@@ -257,7 +278,7 @@ fn what_is_taken_away_comes_back(hosts: &[Host], outside: &Namespace) -> Result<
     wait_for("all to be as it was", HEALED, || {
         let now = on(host, "ip", &["-br", "link", "show", "type", "vxlan"])?;
         ensure!(now.lines().count() == 4, "{now}");
-        from_outside(host, outside)?;
+        from_outside(&host.address, outside)?;
         for _ in 0..3 {
             get(host, &client, "http://web/cgi-bin/who")?;
         }
@@ -270,7 +291,7 @@ fn packets_flow_without_skep(hosts: &mut [Host], outside: &Namespace) -> Result<
     let host = &mut hosts[2];
     host.skep.kill9()?;
     for _ in 0..10 {
-        from_outside(host, outside)?;
+        from_outside(&host.address, outside)?;
     }
     let client = container(host, "near")?;
     let target = {
@@ -282,7 +303,7 @@ fn packets_flow_without_skep(hosts: &mut [Host], outside: &Namespace) -> Result<
     let ask = |hosts: &[Host]| -> Result<()> {
         for _ in 0..6 {
             get(&hosts[2], &client, &format!("http://{virtual_ip}/cgi-bin/who"))?;
-            from_outside(&hosts[2], outside)?;
+            from_outside(&hosts[2].address, outside)?;
         }
         Ok(())
     };

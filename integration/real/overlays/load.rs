@@ -1,0 +1,138 @@
+//! What clients outside notice of updates, drains, upgrades and cut cables while they ask all the time: nothing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use skep_integration::{Docker, Host, Hosts, Namespace, wait_for};
+
+use super::{SOON, container, from_outside, get};
+
+/// Fewer requests than that prove nothing.
+const REQUESTS_MIN: u32 = 10;
+
+/// Longer than a node may be silent before it is down.
+const CUT: Duration = Duration::from_secs(8);
+
+/// Asks every one of these hosts, one request after the other, until `act` is done, and fails if one was not answered.
+fn under_load(
+    asked: &[String],
+    outside: &Namespace,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let over = AtomicBool::new(false);
+    let ask = |address: &str| {
+        let mut lost = Vec::new();
+        let mut count = 0;
+        while !over.load(Ordering::Relaxed) {
+            count += 1;
+            lost.extend(from_outside(address, outside).err().map(|error| format!("{error:#}")));
+        }
+        (count, lost)
+    };
+    let (acted, answers) = thread::scope(|scope| {
+        let asking: Vec<_> = asked.iter().map(|address| scope.spawn(|| ask(address))).collect();
+        let acted = act();
+        over.store(true, Ordering::Relaxed);
+        let answers: Vec<_> = asking.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        (acted, answers)
+    });
+    acted?;
+    for answer in answers {
+        let Ok((count, lost)) = answer else { bail!("a client broke down") };
+        eprintln!("{count} requests, {} lost", lost.len());
+        ensure!(count > REQUESTS_MIN && lost.is_empty(), "of {count} requests were lost: {lost:?}");
+    }
+    Ok(())
+}
+
+fn addresses(hosts: &[Host]) -> Vec<String> {
+    hosts.iter().map(|host| host.address.clone()).collect()
+}
+
+/// Each task is replaced by one that comes up with the old one killed at once: what stops is led to no more before.
+pub(super) fn an_update_loses_no_request(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    under_load(&addresses(hosts), outside, || {
+        let update = ["service", "update", "-q", "--force", "--no-resolve-image"];
+        let how = ["--update-monitor", "200ms", "--update-parallelism", "1", "web"];
+        hosts[0].docker().ok(&[&update[..], &how].concat()).map(drop)
+    })
+}
+
+/// The drained host leads on to the others.
+pub(super) fn a_drain_loses_no_request(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let manager = hosts[0].docker();
+    let drained = manager.ok(&["node", "ls", "-q", "--filter", "role=worker"])?;
+    let set =
+        |availability| manager.ok(&["node", "update", "--availability", availability, &drained]);
+    under_load(&addresses(hosts), outside, || {
+        set("drain")?;
+        wait_for("an empty node", SOON, || {
+            let running = ["node", "ps", "-q", "--filter", "desired-state=running", &drained];
+            ensure!(manager.ok(&running)?.is_empty(), "tasks are left");
+            Ok(())
+        })?;
+        manager.converged(SOON)
+    })?;
+    set("active")?;
+    // Back to one on each host.
+    for replicas in ["web=1", "web=3"] {
+        manager.ok(&["service", "scale", "-d", replicas])?;
+        manager.converged(SOON)?;
+    }
+    Ok(())
+}
+
+/// Each daemon ends and starts, as when its binary is replaced; the leader too.
+pub(super) fn an_upgrade_loses_no_request(hosts: &mut [Host], outside: &Namespace) -> Result<()> {
+    let asked = addresses(hosts);
+    under_load(&asked, outside, || {
+        for host in &mut *hosts {
+            host.skep.stop()?;
+            host.skep.restart()?;
+        }
+        Ok(())
+    })?;
+    ready(hosts[0].docker(), 3)
+}
+
+fn ready(docker: &Docker, count: usize) -> Result<()> {
+    wait_for("nodes that are ready", SOON, || {
+        let shown = docker.lines(&["node", "ls", "--format", "{{.Status}}"])?;
+        let ready = shown.iter().filter(|status| *status == "Ready").count();
+        ensure!(ready == count, "{shown:?}");
+        Ok(())
+    })
+}
+
+/// The worker's cable is out until its node is down and replaced; the others go on, and with the cable back all is as it was.
+pub(super) fn a_link_comes_back(hosts: &Hosts, outside: &Namespace) -> Result<()> {
+    let [others @ .., cut] = hosts.all.as_slice() else { bail!("there are hosts") };
+    let manager = hosts.all[0].docker();
+    let space = cut.engine.space();
+    hosts.fabric.plug(space, false)?;
+    let begun = Instant::now();
+    ready(manager, 2)?;
+    manager.converged(SOON)?;
+    under_load(&addresses(others), outside, || {
+        wait_for("the cut to be long", SOON, || {
+            ensure!(begun.elapsed() > CUT, "not yet");
+            Ok(())
+        })
+    })?;
+    hosts.fabric.plug(space, true)?;
+    let healed = Instant::now();
+    ready(manager, 3)?;
+    eprintln!("the node is ready {:.1?} after the cable was back", healed.elapsed());
+    wait_for("the way to and from the host", SOON, || {
+        from_outside(&cut.address, outside)?;
+        let client = container(cut, "near")?;
+        for _ in 0..6 {
+            get(cut, &client, "http://web/cgi-bin/who")?;
+        }
+        Ok(())
+    })?;
+    eprintln!("names and ports are right {:.1?} after the cable was back", healed.elapsed());
+    manager.converged(SOON)
+}
