@@ -22,6 +22,12 @@ pub const MISSING_ATTACHMENT: &str =
 /// Largest packet inside an overlay, leaving room for the outer headers on an Ethernet underlay.
 const OVERLAY_MTU: u32 = 1450;
 
+/// The same where WireGuard's headers are around those.
+const ENCRYPTED_MTU: u32 = OVERLAY_MTU - 80;
+
+/// Option of networks whose packets are encrypted on their way between nodes.
+const ENCRYPTED: &str = "encrypted";
+
 /// How a container is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Networking {
@@ -82,7 +88,15 @@ pub fn endpoint_mac(address: Ipv4Addr) -> String {
 /// Returns the largest packet inside an overlay, in bytes.
 pub fn overlay_mtu(allocation: &NetworkAllocation) -> u32 {
     let asked = allocation.driver.options.get("com.docker.network.driver.mtu");
-    asked.and_then(|mtu| mtu.parse().ok()).unwrap_or(OVERLAY_MTU)
+    let encrypted = allocation.driver.options.contains_key(ENCRYPTED);
+    let usual = if encrypted { ENCRYPTED_MTU } else { OVERLAY_MTU };
+    asked.and_then(|mtu| mtu.parse().ok()).unwrap_or(usual)
+}
+
+/// Tells whether what a network carries between nodes is to be encrypted.
+pub fn is_encrypted(network: &Network) -> bool {
+    let options = network.spec.driver.as_ref().map(|driver| &driver.options);
+    options.is_some_and(|options| options.contains_key(ENCRYPTED))
 }
 
 /// Returns the name of the kernel's bridge of an overlay.
@@ -263,6 +277,18 @@ mod tests {
         assert_eq!(name, "sk16777215-0000");
         assert!(name.len() <= 15);
         assert_eq!(plan.subnets, [("10.0.1.0/24".to_owned(), "10.0.1.2".to_owned())]);
+    }
+
+    #[test]
+    fn encryption_takes_its_room() {
+        let mtu = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            let driver = Driver { options: options.collect(), ..Driver::default() };
+            overlay_mtu(&NetworkAllocation { driver, ..NetworkAllocation::default() })
+        };
+        assert_eq!(mtu(&[]), 1450);
+        assert_eq!(mtu(&[("encrypted", "")]), 1370);
+        assert_eq!(mtu(&[("encrypted", ""), ("com.docker.network.driver.mtu", "1200")]), 1200);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod node;
 pub mod secret;
 pub mod service;
 pub mod task;
+pub mod tunnel_key;
 
 use std::collections::BTreeMap;
 use std::fmt;

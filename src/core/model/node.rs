@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::tunnel_key::TunnelKey;
 use super::{Annotations, Labels, Meta};
 use crate::id::NodeId;
 
@@ -115,6 +116,8 @@ pub struct NodeDescription {
     pub host_subnets: Vec<String>,
     /// Its end of the tunnels between nodes; absent where it is the address that managers see.
     pub data_path: Option<IpAddr>,
+    /// By which others encrypt what they send it; absent as long as it has no encrypted tunnels.
+    pub tunnel_key: Option<TunnelKey>,
     /// Labels of the engine.
     pub engine_labels: Labels,
     /// Plugins as (type, name), sorted.

@@ -10,6 +10,7 @@ use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation}
 use crate::model::node::{Node, NodeAgent};
 use crate::model::service::{NetworkAttachment, Service, ServiceSpec, TaskSpec};
 use crate::model::task::{Task, TaskNetwork, TaskState};
+use crate::model::tunnel_key::TunnelKey;
 use crate::model::{Annotations, Driver};
 use crate::state::State;
 
@@ -69,6 +70,16 @@ impl World {
         node.status.addr = addr.to_owned();
         self.nodes.push(node);
         self.nodes.last_mut().expect("one was pushed")
+    }
+
+    /// Gives these nodes keys for encrypted tunnels.
+    pub fn give_keys(&mut self, numbers: &[u8]) {
+        for number in numbers {
+            let id = Self::node(u64::from(*number));
+            let node = self.nodes.iter_mut().find(|node| node.id == id);
+            let node = node.expect("the test made the node first");
+            node.description.tunnel_key = Some(TunnelKey([*number; 32]));
+        }
     }
 
     /// Gives a node a bridge of a network.
@@ -136,6 +147,11 @@ impl World {
         let options = [("encrypted".to_owned(), String::new())].into();
         network.expect("the test made the network first").spec.driver =
             Some(Driver { name: "overlay".to_owned(), options });
+    }
+
+    /// Returns all nodes.
+    pub fn nodes(&mut self) -> &mut [Node] {
+        &mut self.nodes
     }
 
     /// Returns the task that was made first.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::mac::Mac;
 use super::ruleset::Ruleset;
+use super::wireguard::WireGuard;
 
 /// Head of the names of all links that are skep's, and of the bridges that engines make for its networks.
 pub const LINK_PREFIX: &str = "sk";
@@ -140,6 +141,8 @@ pub struct Desired {
     pub accepts: BTreeSet<String>,
     /// Addresses that connections may be led to.
     pub backends: BTreeSet<Ipv4Addr>,
+    /// The encrypted way to other nodes; absent where no network here needs one. No step leads there: a process has it.
+    pub wireguard: Option<WireGuard>,
     /// All packet rules.
     pub rules: Ruleset,
 }

@@ -9,15 +9,18 @@ mod fixture;
 pub mod kernel;
 pub mod mac;
 pub mod names;
+mod peers;
 pub mod plan;
 pub mod ports;
 mod rules;
 pub mod ruleset;
 pub mod served;
 pub mod ways;
+pub mod wireguard;
 
 use std::net::IpAddr;
 
+use crate::agent::network::is_encrypted;
 use crate::id::NodeId;
 use crate::model::network::Network;
 use crate::model::task::{Task, TaskState};
@@ -27,19 +30,18 @@ use cidr::Cidr;
 /// All tables of packet rules that are ever skep's.
 pub use rules::TABLES;
 
-/// Tells whether a network leads to other nodes. One that is to be encrypted does not, as long as tunnels are not: nothing
-/// of it ever crosses a wire in clear.
-pub fn spans_nodes(network: &Network) -> bool {
-    let options = network.spec.driver.as_ref().map(|driver| &driver.options);
-    options.is_none_or(|options| !options.contains_key("encrypted"))
-}
-
 /// Tells whether what is sent from `node` to a task's address arrives: the task is there, or both are joined by a network.
+/// One that is encrypted joins only nodes that have keys.
 pub fn reaches(state: &State, node: &NodeId, task: &Task) -> bool {
+    let has_key = |id: &NodeId| {
+        state.nodes().get(id).is_some_and(|node| node.description.tunnel_key.is_some())
+    };
+    let have_keys = || has_key(node) && task.node.as_ref().is_some_and(has_key);
     task.node.as_ref() == Some(node)
         || task.networks.iter().any(|held| {
-            let network = state.networks().get(&held.network.id);
-            network.is_some_and(|it| it.gateways.contains_key(node) && spans_nodes(it))
+            state.networks().get(&held.network.id).is_some_and(|network| {
+                network.gateways.contains_key(node) && (!is_encrypted(network) || have_keys())
+            })
         })
 }
 

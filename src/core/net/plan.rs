@@ -12,11 +12,12 @@ use super::kernel::{
     Desired, Forward, Local, Neighbour, RETURN_LINK, Return, TUNNEL_PREFIX, Tunnel,
 };
 use super::mac::Mac;
-use super::{plain, rules, spans_nodes, takes_traffic};
-use crate::agent::network::{bridge_name, is_overlay, overlay_mtu};
+use super::peers::{Peer, peers, wireguard};
+use super::wireguard::{WireGuard, addr_of};
+use super::{plain, rules, takes_traffic};
+use crate::agent::network::{bridge_name, is_encrypted, is_overlay, overlay_mtu};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
-use crate::model::node::{Node, NodeAgent};
 use crate::model::service::Service;
 use crate::model::task::{Task, TaskState};
 use crate::state::State;
@@ -30,6 +31,9 @@ pub const RETURN_VNI: u32 = 4095;
 /// Address of that tunnel on every node, link-local: no packet is ever sent to it.
 const RETURN_ADDR: Ipv4Addr = Ipv4Addr::new(169, 254, 94, 1);
 
+/// Where tunnels to a node end.
+pub use super::peers::underlay;
+
 /// Where this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -42,6 +46,7 @@ pub struct Host {
 /// A bridge of this node and what it joins.
 pub(super) struct Segment<'a> {
     pub(super) network: &'a Arc<Network>,
+    pub(super) encrypted: bool,
     pub(super) bridge: String,
     pub(super) gateway: Ipv4Addr,
 }
@@ -51,8 +56,8 @@ pub(super) struct Site<'a> {
     pub(super) state: &'a State,
     pub(super) host: &'a Host,
     pub(super) port: u16,
-    /// Other nodes that share a network and run skep, with the ends of their tunnels.
-    pub(super) peers: BTreeMap<&'a NodeId, Ipv4Addr>,
+    /// Other nodes that share a network and run skep.
+    pub(super) peers: BTreeMap<&'a NodeId, Peer>,
     pub(super) segments: BTreeMap<&'a NetworkId, Segment<'a>>,
 }
 
@@ -65,17 +70,9 @@ impl<'a> Site<'a> {
         let segments: BTreeMap<_, _> = segments.collect();
         let near: BTreeSet<_> =
             segments.values().flat_map(|it| it.network.gateways.keys()).collect();
-        let others = state.nodes().values().filter(|node| node.id != host.node);
-        let others = others.filter(|node| near.contains(&node.id));
         let port = state.cluster().map_or(0, |cluster| cluster.data_path_port);
         let port = u16::try_from(port).ok().filter(|port| *port > 0).unwrap_or(PORT_DEFAULT);
-        Self {
-            state,
-            host,
-            port,
-            peers: others.filter_map(|node| Some((&node.id, underlay(node)?))).collect(),
-            segments,
-        }
+        Self { state, host, port, peers: peers(state, host, &near), segments }
     }
 
     /// The bridge of the routing mesh.
@@ -83,42 +80,49 @@ impl<'a> Site<'a> {
         self.segments.values().find(|segment| segment.network.spec.ingress)
     }
 
-    /// Other nodes with a bridge of a network, with its address and the end of their tunnel.
+    /// Other nodes with a bridge of a network that tunnels can join to this one's.
     pub(super) fn members(
         &self,
-        network: &'a Network,
-    ) -> impl Iterator<Item = (&'a NodeId, Ipv4Addr, Ipv4Addr)> + use<'_, 'a> {
-        let spans = spans_nodes(network);
-        network.gateways.iter().filter(move |_| spans).filter_map(|(node, gateway)| {
-            let IpAddr::V4(gateway) = gateway else { return None };
-            Some((node, *gateway, *self.peers.get(node)?))
+        segment: &Segment<'a>,
+    ) -> impl Iterator<Item = Member> + use<'_, 'a> {
+        let encrypted = segment.encrypted;
+        segment.network.gateways.iter().filter_map(move |(node, gateway)| {
+            let IpAddr::V4(gateway) = *gateway else { return None };
+            let peer = self.peers.get(node)?;
+            Some(Member { gateway, addr: peer.addr, end: peer.end(encrypted)? })
         })
     }
+
+    /// Returns the end of this node's tunnels of a network.
+    fn end(&self, segment: &Segment<'_>) -> Ipv4Addr {
+        if segment.encrypted { addr_of(self.host.addr) } else { self.host.addr }
+    }
+
+    /// Lists the identifiers of tunnels whose packets never leave a node but encrypted.
+    pub(super) fn encrypted(&self) -> impl Iterator<Item = u32> + use<'_, 'a> {
+        let encrypted = self.segments.values().filter(|segment| segment.encrypted);
+        encrypted.flat_map(|segment| {
+            let of_mesh = segment.network.spec.ingress.then_some(RETURN_VNI);
+            segment.network.allocation.iter().map(|it| it.vni).chain(of_mesh)
+        })
+    }
+}
+
+/// Another node's part of a network.
+pub(super) struct Member {
+    /// Its address on it.
+    pub(super) gateway: Ipv4Addr,
+    /// Its address among the nodes.
+    pub(super) addr: Ipv4Addr,
+    /// Where the tunnel to it ends.
+    end: Ipv4Addr,
 }
 
 fn segment<'a>(network: &'a Arc<Network>, node: &NodeId) -> Option<Segment<'a>> {
     let allocation = network.allocation.as_ref().filter(|_| is_overlay(network))?;
     let IpAddr::V4(gateway) = *network.gateways.get(node)? else { return None };
-    Some(Segment { network, bridge: bridge_name(allocation.vni, &network.id), gateway })
-}
-
-/// Returns where tunnels to a node end; nowhere for an engine alone, which knows nothing of them.
-pub fn underlay(node: &Node) -> Option<Ipv4Addr> {
-    match node.agent {
-        Some(NodeAgent::Skep { .. }) => {}
-        // A manager runs skep before its first session too.
-        None if node.manager.is_some() => {}
-        Some(NodeAgent::Engine) | None => return None,
-    }
-    let of_manager = || {
-        let addr = &node.manager.as_ref()?.addr;
-        addr.parse::<std::net::SocketAddr>().ok().map(|addr| addr.ip())
-    };
-    let seen = || node.status.addr.parse::<IpAddr>().ok();
-    match node.description.data_path.or_else(of_manager).or_else(seen)? {
-        IpAddr::V4(addr) if !addr.is_unspecified() => Some(addr),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    }
+    let bridge = bridge_name(allocation.vni, &network.id);
+    Some(Segment { network, encrypted: is_encrypted(network), bridge, gateway })
 }
 
 /// Returns the mark of connections that came in at a node: its low bits are those of the node's address.
@@ -150,6 +154,7 @@ pub fn desired(state: &State, host: &Host) -> Desired {
     }
     add_virtual_addresses(&site, &mut desired);
     add_returns(&site, &mut desired);
+    desired.wireguard = encrypted_way(&site);
     add_settings(&site, &mut desired);
     desired.accepts = accepts(&site);
     desired.rules = rules::ruleset(&site, !desired.tunnels.is_empty());
@@ -167,14 +172,15 @@ fn add_tunnel(site: &Site<'_>, segment: &Segment<'_>, desired: &mut Desired) {
         return;
     };
     let mut alone = true;
-    for (_, gateway, to) in site.members(network) {
+    for member in site.members(segment) {
         alone = false;
-        enter(desired, &name, &segment.bridge, (gateway, Mac::of_node(to)), to);
+        let found = (member.gateway, Mac::of_node(member.addr));
+        enter(desired, &name, &segment.bridge, found, member.end);
     }
     if !alone {
         let tunnel = Tunnel {
             vni: allocation.vni,
-            local: site.host.addr,
+            local: site.end(segment),
             port: site.port,
             mtu: overlay_mtu(allocation),
             bridge: Some(segment.bridge.clone()),
@@ -205,19 +211,19 @@ pub(super) fn may_be_there(task: &Task) -> bool {
 }
 
 fn add_endpoints(site: &Site<'_>, task: &Task, desired: &mut Desired) {
-    let Some(to) = task.node.as_ref().and_then(|node| site.peers.get(node)) else { return };
+    let Some(peer) = task.node.as_ref().and_then(|node| site.peers.get(node)) else { return };
     if !may_be_there(task) {
         return;
     }
     for held in &task.networks {
         let Some(segment) = site.segments.get(&held.network.id) else { continue };
-        let Some(name) = tunnel_name(segment.network).filter(|_| spans_nodes(segment.network))
+        let (Some(name), Some(to)) = (tunnel_name(segment.network), peer.end(segment.encrypted))
         else {
             continue;
         };
         for addr in plain(&held.addresses) {
             let IpAddr::V4(addr) = addr else { continue };
-            enter(desired, &name, &segment.bridge, (addr, Mac::of_endpoint(addr)), *to);
+            enter(desired, &name, &segment.bridge, (addr, Mac::of_endpoint(addr)), to);
         }
     }
 }
@@ -260,7 +266,7 @@ pub(super) fn virtual_addresses<'a>(
 fn add_returns(site: &Site<'_>, desired: &mut Desired) {
     let Some(mesh) = site.mesh() else { return };
     let mut marks = BTreeSet::new();
-    for (_, _, to) in site.members(mesh.network) {
+    for Member { addr: to, end, .. } in site.members(mesh) {
         // Of two nodes whose addresses end alike the second one's clients are answered past the mesh.
         if !marks.insert(mark_of(to)) {
             continue;
@@ -268,14 +274,14 @@ fn add_returns(site: &Site<'_>, desired: &mut Desired) {
         desired.returns.insert(Return { mark: mark_of(to), to });
         let mac = Mac::of_node(to);
         let link = RETURN_LINK.to_owned();
-        desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(to) });
+        desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(end) });
         desired.neighbours.insert(Neighbour { link, addr: to, mac });
     }
     if !marks.is_empty() {
         let mtu = mesh.network.allocation.as_ref().map_or(0, overlay_mtu);
         let tunnel = Tunnel {
             vni: RETURN_VNI,
-            local: site.host.addr,
+            local: site.end(mesh),
             port: site.port,
             mtu,
             bridge: None,
@@ -284,6 +290,17 @@ fn add_returns(site: &Site<'_>, desired: &mut Desired) {
         };
         desired.tunnels.insert(RETURN_LINK.to_owned(), tunnel);
     }
+}
+
+/// Says who is reached encrypted: the nodes that share an encrypted network. They need this node's key before they have one
+/// themselves, so it is enough that they are there.
+fn encrypted_way(site: &Site<'_>) -> Option<WireGuard> {
+    let encrypted = site.segments.values().filter(|segment| segment.encrypted);
+    let near: BTreeSet<_> = encrypted.flat_map(|it| it.network.gateways.keys()).collect();
+    let others = site.peers.iter().filter(|(node, _)| near.contains(*node)).map(|(_, peer)| peer);
+    let mut others = others.peekable();
+    others.peek()?;
+    Some(wireguard(site.host, others))
 }
 
 fn add_settings(site: &Site<'_>, desired: &mut Desired) {

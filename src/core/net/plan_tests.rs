@@ -3,9 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::node::NodeAgent;
 use crate::model::service::{Endpoint, PortConfig, VirtualIp};
+use crate::model::tunnel_key::TunnelKey;
 use crate::net::fixture::{World, ip};
 use crate::net::kernel::{Kernel, Link, LinkKind, NetOp, steps};
+use crate::net::wireguard::WirePeer;
 
 fn host(number: u64) -> Host {
     let addr = Ipv4Addr::new(192, 0, 2, u8::try_from(number).expect("tests have few hosts"));
@@ -89,13 +92,96 @@ fn stock_engines_and_ended_tasks_are_no_neighbours() {
 }
 
 #[test]
-fn what_is_to_be_encrypted_crosses_no_wire() {
+fn without_keys_nothing_of_an_encrypted_network_crosses_a_wire() {
     let mut world = three_hosts();
     world.encrypt("front");
+    world.give_keys(&[2]);
     let found = on(&world, 1);
     assert!(!found.tunnels.contains_key("skv4097"));
     assert!(found.forwards.iter().all(|it| it.link != "skv4097"));
     assert_eq!(rules_of(&found, "v_10_0_1_2"), ["dnat to 10.0.1.5", "accept"]);
+    // The link is there before the key that it brings.
+    let alone =
+        WireGuard { endpoint: host(1).addr, addr: [240, 0, 2, 1].into(), peers: BTreeMap::new() };
+    assert_eq!(found.wireguard, Some(alone));
+    assert_eq!(on(&three_hosts(), 1).wireguard, None);
+    assert_eq!(on(&world, 3).wireguard, None, "host 3 has no bridge of it");
+}
+
+/// Everything a wall does, as it is written.
+fn wall_of(desired: &Desired) -> String {
+    let chains = &desired.rules.tables["inet skep_fw"].chains;
+    let lines = chains.iter().flat_map(|(name, it)| it.rules.iter().map(move |rule| (name, rule)));
+    lines.map(|(name, rule)| format!("{name} {rule}\n")).collect()
+}
+
+#[test]
+fn an_encrypted_network_ends_on_the_encrypted_link() {
+    let mut world = three_hosts();
+    world.encrypt("front");
+    world.give_keys(&[1, 2, 3]);
+    let found = on(&world, 1);
+    let ends: Vec<_> =
+        found.tunnels.iter().map(|(name, it)| format!("{name} {}", it.local)).collect();
+    assert_eq!(ends, ["skret 192.0.2.1", "skv4096 192.0.2.1", "skv4097 240.0.2.1"]);
+    let to: BTreeSet<_> = found.forwards.iter().filter(|it| it.link == "skv4097").collect();
+    let to: BTreeSet<_> = to.iter().filter_map(|it| it.to).collect();
+    assert_eq!(to, BTreeSet::from([Ipv4Addr::new(240, 0, 2, 2)]));
+    let wireguard = found.wireguard.as_ref().expect("it has a peer");
+    let peer = WirePeer { endpoint: [192, 0, 2, 2].into(), addr: [240, 0, 2, 2].into() };
+    assert_eq!(wireguard.peers, [(TunnelKey([2; 32]), peer)].into());
+    let turns = "dnat to numgen inc mod 2 map { 0 : 10.0.1.5, 1 : 10.0.1.6 }";
+    assert_eq!(rules_of(&found, "v_10_0_1_2"), [turns, "accept"]);
+    let wall = wall_of(&found);
+    for rule in [
+        "c_fwd iifname \"skwg\" drop\nc_fwd oifname \"skwg\" drop\nc_fwd oifname != @links",
+        "c_in iifname \"skwg\" udp dport 4789 @th,96,24 { 4097 } accept\n\
+         c_in iifname \"skwg\" drop\nc_in udp dport 4789 @th,96,24 { 4097 } drop\n\
+         c_in udp dport 61820 ip saddr != @peers drop\n",
+        "c_out oifname != \"skwg\" udp dport 4789 @th,96,24 { 4097 } drop\n",
+    ] {
+        assert!(wall.contains(rule), "{wall}");
+    }
+    assert!(!wall_of(&on(&three_hosts(), 1)).contains("skwg"));
+}
+
+#[test]
+fn an_encrypted_mesh_returns_encrypted() {
+    let mut world = three_hosts();
+    world.encrypt("ingress");
+    world.give_keys(&[1, 2, 3]);
+    let found = on(&world, 1);
+    let ends: Vec<_> =
+        found.tunnels.iter().map(|(name, it)| format!("{name} {}", it.local)).collect();
+    assert_eq!(ends, ["skret 240.0.2.1", "skv4096 240.0.2.1", "skv4097 192.0.2.1"]);
+    let back = found.forwards.iter().filter(|it| it.link == RETURN_LINK).filter_map(|it| it.to);
+    let back: BTreeSet<_> = back.collect();
+    assert_eq!(back, [[240, 0, 2, 2].into(), [240, 0, 2, 3].into()].into());
+    assert!(wall_of(&found).contains("c_in udp dport 4789 @th,96,24 { 4095, 4096 } drop"));
+    // Whom no connection can be led to by the mesh, no port leads to.
+    let mut world = three_hosts();
+    world.encrypt("ingress");
+    let third = on(&world, 3);
+    assert!(!third.rules.tables["ip skep"].chains.contains_key("p_tcp_8080"));
+}
+
+#[test]
+fn who_has_the_key_or_the_address_of_another_is_no_peer() {
+    let mut world = three_hosts();
+    world.encrypt("ingress");
+    world.give_keys(&[1, 2, 3]);
+    // Only the first four bits of its address differ from this node's.
+    world.host(4, "208.0.2.1");
+    world.host(5, "192.0.2.5");
+    world.give_keys(&[4, 5]);
+    world.join("ingress", 4, "10.0.0.104");
+    world.join("ingress", 5, "10.0.0.105");
+    let count = |world: &World| on(world, 1).wireguard.expect("it has peers").peers.len();
+    assert_eq!(count(&world), 3);
+    for node in world.nodes() {
+        node.description.tunnel_key = Some(TunnelKey([1; 32]));
+    }
+    assert_eq!(count(&world), 0);
 }
 
 fn rules_of(desired: &Desired, chain: &str) -> Vec<String> {

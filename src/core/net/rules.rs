@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::kernel::RETURN_LINK;
 use super::mac::Mac;
-use super::plan::{MARK, MARK_MASK, Site, mark_of, may_be_there, virtual_addresses};
+use super::plan::{MARK, MARK_MASK, Segment, Site, mark_of, may_be_there, virtual_addresses};
 use super::ports::{Publication, published};
 use super::ruleset::{Chain, Ruleset, Set, Table};
-use super::{plain, spans_nodes, takes_traffic};
+use super::wireguard;
+use super::{plain, takes_traffic};
 use crate::id::NodeId;
 use crate::labels::Place;
-use crate::model::network::Network;
 use crate::model::service::{PortProtocol, Service};
 
 /// The table that leads connections.
@@ -39,7 +39,7 @@ fn nat(site: &Site<'_>) -> Table {
                 vips.elements.insert(format!("\"{link}\" . {addr}"), format!("goto {chain}"));
             }
             virtual_ips.elements.insert(addr.to_string(), String::new());
-            let backends = backends(site, service, segment.network);
+            let backends = backends(site, service, segment);
             table.chains.insert(chain, Chain { hook: "", rules: spread_virtual(&backends) });
         }
     }
@@ -92,13 +92,14 @@ fn nat_chains() -> [(&'static str, Chain); 4] {
 }
 
 /// Addresses of a service's tasks on a network, in order.
-fn backends(site: &Site<'_>, service: &Service, network: &Network) -> Vec<Ipv4Addr> {
-    let spans = spans_nodes(network);
-    let is_reached =
-        |node: &NodeId| *node == site.host.node || spans && site.peers.contains_key(node);
+fn backends(site: &Site<'_>, service: &Service, segment: &Segment<'_>) -> Vec<Ipv4Addr> {
+    let is_joined =
+        |node: &NodeId| site.peers.get(node).is_some_and(|it| it.end(segment.encrypted).is_some());
+    let is_reached = |node: &NodeId| *node == site.host.node || is_joined(node);
     let tasks = site.state.service_tasks(&service.id).filter(|task| takes_traffic(task));
     let tasks = tasks.filter(|task| task.node.as_ref().is_some_and(is_reached));
-    let held = tasks.flat_map(|task| &task.networks).filter(|it| it.network.id == network.id);
+    let held =
+        tasks.flat_map(|task| &task.networks).filter(|it| it.network.id == segment.network.id);
     let mut found: Vec<Ipv4Addr> = held
         .flat_map(|held| plain(&held.addresses))
         .filter_map(|addr| match addr {
@@ -147,7 +148,7 @@ fn add_mesh(site: &Site<'_>, table: &mut Table) {
         table.chains.insert(name, Chain { hook: "", rules });
     }
     nodes.elements.insert(site.host.addr.to_string(), String::new());
-    for (_, _, addr) in site.members(mesh.network) {
+    for addr in site.members(mesh).map(|member| member.addr) {
         nodes.elements.insert(addr.to_string(), String::new());
         came_by.elements.insert(Mac::of_node(addr).to_string(), format!("0x{:08x}", mark_of(addr)));
     }
@@ -244,16 +245,21 @@ fn wall(site: &Site<'_>, tunnels: bool) -> Table {
     table.sets.insert("same", Set::of("ifname . ifname", same));
     table.sets.insert("own", Set::of("ifname . ipv4_addr", own));
     table.sets.insert("gateways", Set::of("ipv4_addr", gateways));
-    let forward = [
-        "oifname != @links accept".to_owned(),
-        "ct state established,related accept".to_owned(),
-        "ct status dnat accept".to_owned(),
-        "iifname . oifname @same accept".to_owned(),
-        "drop".to_owned(),
-    ];
+    let mut forward = [
+        "oifname != @links accept",
+        "ct state established,related accept",
+        "ct status dnat accept",
+        "iifname . oifname @same accept",
+        "drop",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let mut input = Vec::new();
-    if tunnels {
-        let peers = site.peers.values().chain([&site.host.addr]).map(ToString::to_string);
+    let mut output = Vec::new();
+    keep_encrypted(site, &mut forward, &mut input, &mut output);
+    if tunnels || !output.is_empty() {
+        let peers = site.peers.values().map(|peer| peer.addr).chain([site.host.addr]);
+        let peers = peers.map(|addr| addr.to_string());
         table.sets.insert("peers", Set::of("ipv4_addr", peers));
         let port = site.port;
         input.push(format!("udp dport {port} ip saddr != @peers drop"));
@@ -268,11 +274,39 @@ fn wall(site: &Site<'_>, tunnels: bool) -> Table {
         .map(str::to_owned),
     );
     let hooks = [
-        ("c_fwd", "type filter hook forward priority -5;", forward.to_vec()),
+        ("c_fwd", "type filter hook forward priority -5;", forward),
         ("c_in", "type filter hook input priority -5;", input),
+        ("c_out", "type filter hook output priority -5;", output),
     ];
-    for (name, hook, rules) in hooks {
+    for (name, hook, rules) in hooks.into_iter().filter(|(_, _, rules)| !rules.is_empty()) {
         table.chains.insert(name.to_owned(), Chain::hooked(hook, rules));
     }
     table
+}
+
+/// Keeps what is to be encrypted on the encrypted link, and all else off it; encrypted packets are taken from nodes alone.
+fn keep_encrypted(
+    site: &Site<'_>,
+    forward: &mut Vec<String>,
+    input: &mut Vec<String>,
+    output: &mut Vec<String>,
+) {
+    let mut numbers: Vec<u32> = site.encrypted().collect();
+    if numbers.is_empty() {
+        return;
+    }
+    numbers.sort_unstable();
+    let numbers = numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    // The identifier comes after the UDP header and the four bytes with which that of VXLAN begins.
+    let ours = format!("udp dport {} @th,96,24 {{ {numbers} }}", site.port);
+    let link = wireguard::LINK;
+    forward.insert(0, format!("iifname \"{link}\" drop"));
+    forward.insert(1, format!("oifname \"{link}\" drop"));
+    input.push(format!("iifname \"{link}\" {ours} accept"));
+    input.push(format!("iifname \"{link}\" drop"));
+    input.push(format!("{ours} drop"));
+    let port = wireguard::PORT;
+    input.push(format!("udp dport {port} ip saddr != @peers drop"));
+    input.push(format!("udp dport {port} meta nfproto ipv6 drop"));
+    output.push(format!("oifname != \"{link}\" {ours} drop"));
 }

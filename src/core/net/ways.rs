@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use super::plan::underlay;
-use super::{plain, spans_nodes, takes_traffic};
-use crate::agent::network::{bridge_name, is_overlay};
+use super::{plain, takes_traffic};
+use crate::agent::network::{bridge_name, is_encrypted, is_overlay};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
 use crate::model::node::NodeState;
@@ -170,10 +170,17 @@ impl<'a> Site<'a> {
         }
         let host = self.host(at);
         let there = self.state.nodes().get(at);
-        if !spans_nodes(network) {
+        let lacks_key = |id: &NodeId| {
+            let found = self.state.nodes().get(id);
+            found.is_none_or(|node| node.description.tunnel_key.is_none())
+        };
+        if is_encrypted(network)
+            && let Some(without) = [self.node, at].into_iter().find(|id| lacks_key(id))
+        {
             return Stop::end(format!(
-                "{} at {addr}: the network leads to no other node from here",
-                self.name_of(task)
+                "{} at {addr}: the network is encrypted, and {} has no key yet",
+                self.name_of(task),
+                self.host(without)
             ));
         }
         let Some(end) = there.and_then(|node| underlay(node)) else {
@@ -307,12 +314,13 @@ mod tests {
         let lines = told(&world, 3);
         for expected in [
             "NO nothing on this node is on front: there is no bridge, and nobody who could ask",
-            "NO web.2 at 10.0.1.7: the network leads to no other node from here",
+            "NO web.2 at 10.0.1.7: the network is encrypted, and THREE has no key yet",
             "NO no task takes traffic: connections are refused",
             "ok web.2 at 10.0.0.7 on two, by tunnel to 192.0.2.2",
             "NO web.1 at 10.0.0.6 on one, by tunnel to 192.0.2.1 takes no traffic: it is to be stopped (shutdown wanted)",
         ] {
-            assert!(lines.iter().any(|line| line == expected), "{expected}: {lines:#?}");
+            let expected = expected.replace("THREE", World::node(3).as_str());
+            assert!(lines.contains(&expected), "{expected}: {lines:#?}");
         }
         let mut world = World::default();
         world.network("front", "10.0.1.0/24");

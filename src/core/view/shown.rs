@@ -44,7 +44,7 @@ pub(super) fn shown_network(network: &Network) -> Network {
     Network { meta: Meta::default(), last_address: None, ..network.clone() }
 }
 
-/// Of another node it matters where tunnels to it end.
+/// Of another node it matters where tunnels to it end, and by which key they are encrypted.
 pub(super) fn shown_neighbour(node: &Node) -> Node {
     let agent = node.agent.as_ref().map(|agent| match agent {
         NodeAgent::Skep { .. } => NodeAgent::Skep { version: String::new() },
@@ -58,6 +58,7 @@ pub(super) fn shown_neighbour(node: &Node) -> Node {
         id: node.id.clone(),
         description: NodeDescription {
             data_path: node.description.data_path,
+            tunnel_key: node.description.tunnel_key,
             ..NodeDescription::default()
         },
         status: NodeStatus { addr: node.status.addr.clone(), ..NodeStatus::default() },

@@ -2,6 +2,7 @@
 
 use skep_core::model::Labels;
 use skep_core::model::node::{Availability, GenericResource, NodeDescription, Role};
+use skep_core::model::tunnel_key::TunnelKey;
 use skep_core::net::cidr::Cidr;
 
 use super::super::proto::{self, generic_resource::Resource};
@@ -37,6 +38,7 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
         engine_api: told.or_else(|| api_of(&engine.engine_version)),
         host_subnets: subnets(skep.host_subnets)?,
         data_path: skep.data_path.parse().ok(),
+        tunnel_key: TunnelKey::read(&skep.tunnel_key),
         hostname: text(from.hostname.clone(), "the host name")?,
         architecture: text(platform.architecture, "the platform")?,
         os: text(platform.os, "the platform")?,
@@ -63,6 +65,7 @@ pub fn wire_description(from: &NodeDescription) -> proto::NodeDescription {
         api_minor,
         host_subnets: from.host_subnets.clone(),
         data_path: from.data_path.map(|addr| addr.to_string()).unwrap_or_default(),
+        tunnel_key: from.tunnel_key.map(|key| key.0.to_vec()).unwrap_or_default(),
     });
     proto::NodeDescription {
         hostname: from.hostname.clone(),
@@ -202,6 +205,7 @@ mod tests {
             engine_api: Some((1, 47)),
             host_subnets: vec!["10.1.0.0/16".to_owned()],
             data_path: Some([192, 0, 2, 9].into()),
+            tunnel_key: Some(TunnelKey([9; 32])),
             engine_labels: [("rack".to_owned(), "r1".to_owned())].into(),
             plugins: vec![("Network".to_owned(), "bridge".to_owned())],
             trust_root_pem: "pem".to_owned(),

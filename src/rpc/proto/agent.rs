@@ -16,6 +16,9 @@ pub struct SkepDescription {
     /// Its end of the tunnels between nodes, empty where it is the address that managers see.
     #[prost(string, tag = "4")]
     pub data_path: String,
+    /// The public key of its encrypted tunnels, empty where it has none.
+    #[prost(bytes = "vec", tag = "5")]
+    pub tunnel_key: Vec<u8>,
 }
 
 /// Asks to be shown what a node needs of the cluster's state.
