@@ -70,6 +70,25 @@ impl Fabric {
         Ok(())
     }
 
+    /// Counts from here on the packets between hosts that each of these conditions is true of, as nftables writes them.
+    pub fn count(&self, conditions: &[&str]) -> Result<()> {
+        let rules = conditions.iter().map(|condition| format!("{condition} counter; "));
+        let hook = "type filter hook forward priority -1; ";
+        let chain = format!("chain frames {{ {hook}{}}};", rules.collect::<String>());
+        self.inside("nft", &[&format!("table bridge count {{ {chain} }}")])
+    }
+
+    /// Returns how many there were of each.
+    pub fn counted(&self) -> Result<Vec<u64>> {
+        let space = format!("--net=/var/run/netns/{}", self.space);
+        let listed = sh("nsenter", &[&space, "nft", "list", "table", "bridge", "count"])?;
+        let counts = listed.lines().filter_map(|line| {
+            let words = line.split_once("counter packets ")?.1;
+            words.split_whitespace().next()?.parse().ok()
+        });
+        Ok(counts.collect())
+    }
+
     fn inside(&self, program: &str, args: &[&str]) -> Result<()> {
         let space = format!("--net=/var/run/netns/{}", self.space);
         sh("nsenter", &[&[space.as_str(), program][..], args].concat())?;

@@ -1,5 +1,6 @@
 //! The built skep binary as a process beside an engine: start, kill without warning, stop, restart.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -144,10 +145,24 @@ fn log_of(path: &Path, lines: usize) -> String {
     format!("skep log:\n{}", tail(path, lines))
 }
 
+impl Skep {
+    /// Ends what the daemon left to run on its own, which would hold the namespace.
+    fn clean(&self) -> Result<()> {
+        let space = std::fs::metadata(format!("/proc/{}/ns/net", self.engine_pid))?.ino();
+        if Path::new(&format!("/run/skep/wireguard/{space}.sock")).exists() {
+            let mut command = Command::new("nsenter");
+            command.args(["--target", &self.engine_pid.to_string(), "--net"]);
+            command.arg(binary()?).args(["net", "clean"]).status()?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Skep {
     fn drop(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             let _ended = daemon.terminate(Duration::from_secs(10));
         }
+        let _cleaned = self.clean();
     }
 }

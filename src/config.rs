@@ -1,6 +1,7 @@
 //! Flags, environment and file become one typed `Config`; nothing below reads the environment.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -102,6 +103,14 @@ pub enum CliCommand {
         /// What the daemon is told.
         #[command(flatten)]
         daemon: DaemonArgs,
+    },
+    /// Have the encrypted link of the cluster's networks, as the daemon asks on the standard input
+    #[command(hide = true)]
+    Wg {
+        /// Address of this node
+        endpoint: Ipv4Addr,
+        /// Address on the link
+        addr: Ipv4Addr,
     },
     /// See to the host's part of the cluster's networks
     #[command(subcommand)]
@@ -369,6 +378,7 @@ mod tests {
             | CliCommand::Restore { .. }
             | CliCommand::Check { .. }
             | CliCommand::Net(_)
+            | CliCommand::Wg { .. }
             | CliCommand::Completions { .. } => {
                 panic!("a daemon line parses as one")
             }

@@ -58,6 +58,11 @@ fn run(command: CliCommand) -> anyhow::Result<ExitCode> {
         CliCommand::Net(NetCommand::Clean) => runtime()?
             .block_on(Box::pin(skep::dataplane::clean()))
             .context("stop the daemon, or let the node leave its cluster, which does the same")?,
+        CliCommand::Wg { endpoint, addr } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let running = Box::pin(skep::dataplane::run_process(endpoint, addr));
+            runtime.context("cannot start the runtime")?.block_on(running)?;
+        }
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "skep", &mut std::io::stdout());
         }

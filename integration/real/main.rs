@@ -27,6 +27,7 @@ mod anywhere;
 mod app;
 mod clients;
 mod daemon;
+mod encrypted;
 mod faults;
 mod full_disk;
 mod kill9;

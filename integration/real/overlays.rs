@@ -26,7 +26,7 @@ const STRANGER_HEX: &str = "FA01000A";
 const PAGE: &str = "http://127.0.0.1/cgi-bin/who";
 
 /// Says which task answers, and whom it takes the client for.
-const SERVER: &str = r#"mkdir -p /www/cgi-bin
+pub(super) const SERVER: &str = r#"mkdir -p /www/cgi-bin
 printf '#!/bin/sh\necho\necho $(hostname) $REMOTE_ADDR\n' >/www/cgi-bin/who
 chmod +x /www/cgi-bin/who
 exec httpd -f -p 80 -h /www"#;
@@ -86,21 +86,21 @@ fn make_cluster(hosts: &[Host]) -> Result<()> {
     manager.converged(SOON)
 }
 
-fn container(host: &Host, service: &str) -> Result<String> {
+pub(super) fn container(host: &Host, service: &str) -> Result<String> {
     let found = host.engine.docker().service_containers(service)?;
     found.into_iter().next().with_context(|| format!("{} has no {service}", host.address))
 }
 
-fn inside(host: &Host, container: &str, command: &[&str]) -> Result<String> {
+pub(super) fn inside(host: &Host, container: &str, command: &[&str]) -> Result<String> {
     host.engine.docker().ok(&[&["exec", container][..], command].concat())
 }
 
 /// Fetches a page from inside a container; answers that do not come are errors.
-fn get(host: &Host, container: &str, url: &str) -> Result<String> {
+pub(super) fn get(host: &Host, container: &str, url: &str) -> Result<String> {
     inside(host, container, &["busybox", "timeout", "3", "busybox", "wget", "-q", "-O", "-", url])
 }
 
-fn address(host: &Host, container: &str, network: &str) -> Result<String> {
+pub(super) fn address(host: &Host, container: &str, network: &str) -> Result<String> {
     let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
     host.engine.docker().ok(&["inspect", "-f", &format, container])
 }
@@ -261,7 +261,7 @@ fn networks_are_apart(hosts: &[Host], outside: &Namespace) -> Result<()> {
     run(&["link", "del", "vx"])
 }
 
-fn on(host: &Host, program: &str, args: &[&str]) -> Result<String> {
+pub(super) fn on(host: &Host, program: &str, args: &[&str]) -> Result<String> {
     let target = format!("--net={}", host.engine.space().path());
     sh("nsenter", &[&[target.as_str(), program][..], args].concat())
 }

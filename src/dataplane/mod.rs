@@ -12,6 +12,7 @@ mod relay;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod wireguard;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub use dns::message;
 
 pub use drain::Drains;
 pub use kernel::KernelError;
+
+pub use wireguard::{OwnKey, ProcessError, run_process};
 
 use dns::NameServers;
 use kernel::KernelPlane;
@@ -67,17 +70,19 @@ pub struct DataPlane {
     settings: Settings,
     host: Host,
     plan: watch::Sender<Option<Arc<Desired>>>,
+    key: watch::Sender<OwnKey>,
 }
 
 impl DataPlane {
-    /// Makes one that serves nothing yet, for a node whose tunnels end at `addr`.
-    pub fn new(settings: Settings, node: NodeId, addr: IpAddr) -> Self {
+    /// Makes one that serves nothing yet, for a node whose tunnels end at `addr`; tells `key` how they are encrypted.
+    pub fn new(settings: Settings, node: NodeId, addr: IpAddr, key: watch::Sender<OwnKey>) -> Self {
         Self {
             names: NameServers::new(settings.dns_port, settings.resolv_conf.clone()),
             relays: Relays::new(settings.publish_on),
             settings,
             host: host(node, addr),
             plan: watch::Sender::default(),
+            key,
         }
     }
 
@@ -124,15 +129,24 @@ impl DataPlane {
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let plan = self.plan.subscribe();
+        let key = self.key.clone();
         let kernel = self.settings.kernel.then(KernelPlane::open);
         async move {
             match kernel {
-                Some(Ok(kernel)) => Box::pin(kernel.run(plan, led, stop)).await,
-                Some(Err(error)) => warn!(
-                    error = %chain(&error),
-                    "networks do not span hosts from here, and published ports are relayed"
-                ),
-                None => {}
+                Some(Ok(kernel)) => {
+                    let tunnel = wireguard::keep(plan.clone(), key, stop.clone());
+                    tokio::join!(Box::pin(kernel.run(plan, led, stop)), Box::pin(tunnel));
+                }
+                Some(Err(error)) => {
+                    key.send_replace(OwnKey::Known(None));
+                    warn!(
+                        error = %chain(&error),
+                        "networks do not span hosts from here, and published ports are relayed"
+                    );
+                }
+                None => {
+                    key.send_replace(OwnKey::Known(None));
+                }
             }
         }
     }
@@ -193,7 +207,9 @@ fn host(node: NodeId, addr: IpAddr) -> Host {
 /// # Errors
 /// Says what could not be taken away, or that a daemon keeps it.
 pub async fn clean() -> Result<(), KernelError> {
-    Box::pin(KernelPlane::open()?.clear()).await
+    let mut kernel = KernelPlane::open()?;
+    wireguard::end().await;
+    Box::pin(kernel.clear()).await
 }
 
 /// Takes everything away that the kernel was told, for a node that leaves its cluster.

@@ -18,6 +18,7 @@ use super::enrol::renew;
 use super::member::Surroundings;
 use crate::agent::link::Told;
 use crate::clock;
+use crate::dataplane::OwnKey;
 use crate::engine::Engine;
 use crate::manager::cluster::now_unix;
 use crate::rpc::tls::Tls;
@@ -37,6 +38,8 @@ pub(super) struct Certificates {
     managers: Arc<Mutex<ManagerList>>,
     told: watch::Receiver<Option<Told>>,
     describe: watch::Sender<Option<NodeDescription>>,
+    /// How tunnels to this node are encrypted.
+    tunnel_key: watch::Receiver<OwnKey>,
     promoted: watch::Sender<bool>,
     /// How far into its validity this node renews a certificate, so that not all come at once.
     fraction: f64,
@@ -49,7 +52,7 @@ impl Certificates {
         held: StoredCertificate,
         managers: Arc<Mutex<ManagerList>>,
         told: watch::Receiver<Option<Told>>,
-        describe: watch::Sender<Option<NodeDescription>>,
+        (describe, tunnel_key): (watch::Sender<Option<NodeDescription>>, watch::Receiver<OwnKey>),
     ) -> Self {
         Self {
             data: around.data.clone(),
@@ -59,6 +62,7 @@ impl Certificates {
             managers,
             told,
             describe,
+            tunnel_key,
             promoted: watch::channel(false).0,
             fraction: f64::from(clock::random_bytes::<1>()[0]) / 255.0,
         }
@@ -88,6 +92,7 @@ impl Certificates {
             let wait = if is_well { LOOK_PERIOD } else { RETRY_PERIOD };
             tokio::select! {
                 changed = self.told.changed() => if changed.is_err() { return },
+                Ok(()) = self.tunnel_key.changed() => {}
                 () = clock::sleep(wait) => {}
                 () = stop.cancelled() => return,
             }
@@ -95,7 +100,7 @@ impl Certificates {
     }
 
     /// Tells what this node is, if that is news.
-    async fn describe(&self) -> bool {
+    async fn describe(&mut self) -> bool {
         let described = match self.engine.describe().await {
             Ok(described) => described,
             Err(error) => {
@@ -103,7 +108,9 @@ impl Certificates {
                 return false;
             }
         };
-        let described = NodeDescription { data_path: self.data.data_path(), ..described };
+        let tunnel_key = OwnKey::known(&mut self.tunnel_key).await;
+        let data_path = self.data.data_path();
+        let described = NodeDescription { data_path, tunnel_key, ..described };
         let described = self.held.describe(described);
         self.describe.send_if_modified(|held| {
             let differs = held.as_ref() != Some(&described);

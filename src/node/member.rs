@@ -42,7 +42,7 @@ use crate::agent::{Agent, AgentDeps};
 use crate::api::EngineProxy;
 use crate::clock;
 use crate::config::Config;
-use crate::dataplane::{DataPlane, Drains};
+use crate::dataplane::{DataPlane, Drains, OwnKey};
 use crate::manager::ca::{Authority, NodeService, RootService};
 use crate::manager::dispatcher::{AgentService, Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
@@ -202,10 +202,12 @@ impl Member {
             drains: Drains::new(raft.watch(), &machine.data_plane),
             shutdown: stop.clone(),
         }));
-        let plane =
-            DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
+        let (tell_tunnel_key, tunnel_key) = watch::channel(OwnKey::default());
+        let (node, addr) = (identity.node.clone(), identity.data_path);
+        let plane = DataPlane::new(machine.data_plane.clone(), node, addr, tell_tunnel_key);
         tasks.spawn(plane.run(raft.watch(), assignments, stop.clone()));
-        let keeper = upkeep::Upkeep::new(around, &identity, raft.clone(), key.clone(), tls.clone());
+        let (consensus, credentials) = ((raft.clone(), key.clone()), tls.clone());
+        let keeper = upkeep::Upkeep::new(around, &identity, consensus, credentials, tunnel_key);
         let kept = keeper.kept();
         tasks.spawn(keeper.run(stop.clone()));
 

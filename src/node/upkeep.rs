@@ -17,6 +17,7 @@ use super::data_dir::{DataDir, StoredCertificate};
 use super::identity::Identity;
 use super::member::{Surroundings, propose};
 use crate::clock;
+use crate::dataplane::OwnKey;
 use crate::engine::Engine;
 use crate::manager::cluster::now_unix;
 use crate::manager::signer;
@@ -35,6 +36,8 @@ pub struct Upkeep {
     node: NodeId,
     /// Where its tunnels end.
     data_path: IpAddr,
+    /// How they are encrypted.
+    tunnel_key: watch::Receiver<OwnKey>,
     raft: Arc<RaftNode>,
     key: DataKey,
     /// What the data key is wrapped with, once that is known to be on disk.
@@ -55,15 +58,16 @@ impl Upkeep {
     pub fn new(
         around: &Surroundings,
         identity: &Identity,
-        raft: Arc<RaftNode>,
-        key: DataKey,
+        (raft, key): (Arc<RaftNode>, DataKey),
         tls: Arc<Tls>,
+        tunnel_key: watch::Receiver<OwnKey>,
     ) -> Self {
         Self {
             data: around.data.clone(),
             engine: around.machine.engine.clone(),
             node: identity.node.clone(),
             data_path: identity.data_path,
+            tunnel_key,
             raft,
             key,
             wrapped_with: None,
@@ -118,6 +122,7 @@ impl Upkeep {
             }
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return },
+                Ok(()) = self.tunnel_key.changed() => {}
                 () = clock::sleep_until(look_at) => {}
                 () = stop.cancelled() => return,
             }
@@ -138,7 +143,9 @@ impl Upkeep {
     async fn report(&self, state: &State) {
         let Some(node) = state.nodes().get(&self.node) else { return };
         let (Some(described), Some(held)) = (&self.described, &self.held) else { return };
-        let described = held.describe(described.clone());
+        // Until it is known, that of an earlier start holds: its tunnels may still be there.
+        let OwnKey::Known(tunnel_key) = *self.tunnel_key.borrow() else { return };
+        let described = NodeDescription { tunnel_key, ..held.describe(described.clone()) };
         if node.description == described {
             return;
         }

@@ -34,7 +34,7 @@ use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
-use crate::dataplane::{DataPlane, Drains};
+use crate::dataplane::{DataPlane, Drains, OwnKey};
 use crate::rpc::tls::Tls;
 
 /// A running worker.
@@ -90,7 +90,9 @@ impl Worker {
             open,
         });
         let mut tasks = JoinSet::new();
-        let certificates = Certificates::new(around, tls, held, managers.clone(), heard, describe);
+        let (key, own_key) = watch::channel(OwnKey::default());
+        let certificates =
+            Certificates::new(around, tls, held, managers.clone(), heard, (describe, own_key));
         let promoted = certificates.promoted();
         tasks.spawn(certificates.run(stop.clone()));
         tasks.spawn(link::run(way.clone(), managers.clone(), views, stop.clone()));
@@ -114,8 +116,8 @@ impl Worker {
             drains: Drains::new(states.clone(), &machine.data_plane),
             shutdown: stop.clone(),
         }));
-        let plane =
-            DataPlane::new(machine.data_plane.clone(), identity.node.clone(), identity.data_path);
+        let (node, addr) = (identity.node.clone(), identity.data_path);
+        let plane = DataPlane::new(machine.data_plane.clone(), node, addr, key);
         tasks.spawn(plane.run(states.clone(), assigned, stop.clone()));
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
         let tasks = Mutex::new(tasks);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::doctor::facts::{Kernel, Module, Nft};
 
-const MODULES: [&str; 5] = ["bridge", "br_netfilter", "vxlan", "wireguard", "nf_conntrack"];
+const MODULES: [&str; 4] = ["bridge", "br_netfilter", "vxlan", "nf_conntrack"];
 
 pub fn look(root: bool) -> Kernel {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -4,7 +4,7 @@ use crate::doctor::facts::{Facts, Module, Nft};
 use crate::doctor::finding::{Findings, Level};
 
 /// Features, how bad it is to lack them, and what they are for.
-const FEATURES: [(&str, Level, &str); 5] = [
+const FEATURES: [(&str, Level, &str); 4] = [
     ("bridge", Level::Problem, "networks of containers need it"),
     ("nf_conntrack", Level::Problem, "published ports and ways out of containers need it"),
     (
@@ -13,7 +13,6 @@ const FEATURES: [(&str, Level, &str); 5] = [
         "containers that reach each other through published ports need it",
     ),
     ("vxlan", Level::Warning, "overlay networks over several nodes need it"),
-    ("wireguard", Level::Note, "encrypted overlay networks over several nodes need it"),
 ];
 
 /// Share of tracked connections, in percent, from which the table counts as nearly full.
@@ -49,7 +48,7 @@ pub fn kernel(facts: &Facts, out: &mut Findings<'_>) {
     }
     if !kernel.tun {
         out.note(
-            "There is no TUN device (/dev/net/tun); only tunnels in user space need it.",
+            "There is no TUN device (/dev/net/tun); encrypted overlay networks over several nodes need it.",
             "Run `modprobe tun` if you want them.",
         );
     }

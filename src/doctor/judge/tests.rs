@@ -30,7 +30,7 @@ fn healthy() -> Facts {
         info: json!({"Swarm": {"LocalNodeState": "active", "NodeID": "n1"}}),
         ..engine.clone()
     };
-    let modules = ["bridge", "br_netfilter", "vxlan", "wireguard", "nf_conntrack"];
+    let modules = ["bridge", "br_netfilter", "vxlan", "nf_conntrack"];
     let room = Room { bytes: 100 << 30, bytes_free: 50 << 30, inodes: 1000, inodes_free: 900 };
     let disk = |what, ours| Disk {
         what,
@@ -152,7 +152,6 @@ fn kernels() {
     };
     check(without("bridge", Module::Absent), Problem, "no bridge");
     check(without("vxlan", Module::Absent), Warning, "no vxlan");
-    check(without("wireguard", Module::Absent), Note, "no wireguard");
     check(without("vxlan", Module::Unknown), Note, "could not be told");
     check(|f| f.kernel.ip_forward = Some(false), Problem, "IP forwarding is off");
     check(|f| f.kernel.tun = false, Note, "TUN");
