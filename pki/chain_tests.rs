@@ -78,7 +78,7 @@ fn cross_signed_chains_verify_against_the_old_root() -> Result<(), Error> {
     let roots = [RootCa::generate(NOW)?, RootCa::generate(NOW)?, users_root()];
     for (old, new) in [(0, 1), (0, 2), (2, 0)] {
         let (old, new) = (&roots[old], &roots[new]);
-        let intermediate = cross_sign(old, new, NOW)?;
+        let intermediate = cross_sign(old, &new.certificate_pem, NOW)?;
         let leaf = leaf(new)?;
         let chain = format!("{leaf}{intermediate}");
         assert_eq!(verify(&chain, &old.certificate_pem), Ok(()));

@@ -56,6 +56,9 @@ pub enum Error {
     /// Signing or the making of a key failed.
     #[error("cannot sign")]
     Signing,
+    /// A signer gave another certificate than it was asked for.
+    #[error("not the certificate asked for: {0}")]
+    NotAsked(&'static str),
     /// The join token does not parse.
     #[error("invalid join token")]
     InvalidToken,

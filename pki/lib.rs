@@ -5,6 +5,7 @@ mod chain;
 #[cfg(test)]
 mod chain_tests;
 mod error;
+mod external;
 mod key;
 mod node_cert;
 mod pem;
@@ -18,10 +19,13 @@ mod x509;
 
 pub use chain::{is_signed_by, leaf_issuer};
 pub use error::Error;
+pub use external::{
+    Constraints, CrossSigning, cross_signing, is_same, verify_cross_signed, verify_node,
+};
 pub use node_cert::{
     Identity, NodeCertificate, NodePublicKey, NodeRequest, NodeRole, generate_node,
-    generate_request, issue_node, read_identity, read_identity_der, renew_at, renewal_window,
-    validity_der,
+    generate_request, issue_node, node_names, read_identity, read_identity_der, renew_at,
+    renewal_window, validity_der,
 };
 pub use root::{RootCa, issuer_of};
 pub use rotation::{DesiredCa, cross_sign, parse_desired_ca};

@@ -278,6 +278,16 @@ fn only(name: &X509Name<'_>, oid: &Oid<'_>) -> Result<String, Error> {
     }
 }
 
+/// Returns the host names that stand in a node's certificate.
+pub fn node_names(node_id: &str, role: NodeRole) -> Vec<&str> {
+    let mut names = vec![role.organizational_unit(), node_id];
+    match role {
+        NodeRole::Manager => names.push(CA_NAME),
+        NodeRole::Worker => {}
+    }
+    names
+}
+
 fn node_params(
     node_id: &str,
     role: NodeRole,
@@ -291,11 +301,7 @@ fn node_params(
     params.distinguished_name.push(DnType::OrganizationName, cluster_id);
     params.distinguished_name.push(DnType::OrganizationalUnitName, unit);
     params.distinguished_name.push(DnType::CommonName, node_id);
-    let authority = match role {
-        NodeRole::Manager => Some(CA_NAME),
-        NodeRole::Worker => None,
-    };
-    for name in [Some(unit), Some(node_id), authority].into_iter().flatten() {
+    for name in node_names(node_id, role) {
         params
             .subject_alt_names
             .push(SanType::DnsName(name.try_into().map_err(|_| Error::InvalidId)?));

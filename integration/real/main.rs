@@ -28,6 +28,7 @@ mod app;
 mod clients;
 mod daemon;
 mod encrypted;
+mod external;
 mod faults;
 mod full_disk;
 mod kill9;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use skep_core::command::Command;
+use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::model::Sensitive;
 use skep_core::model::cluster::Cluster;
@@ -21,7 +22,8 @@ use tonic::{Request, Status};
 use tracing::{info, warn};
 
 use super::attempts::Attempts;
-use super::signer;
+use super::external::told;
+use super::signer::{SignError, Signer};
 use crate::clock;
 use crate::node::propose_rpc;
 use crate::rpc::AGENT_KEY;
@@ -47,6 +49,7 @@ const ISSUED_MAX: usize = 1024;
 /// What both services share.
 pub struct Authority {
     raft: Arc<RaftNode>,
+    signer: Arc<Signer>,
     /// Wrong tokens by source.
     strangers: Mutex<Attempts<IpAddr>>,
     /// Renewals by node: an engine with a wrong clock renews for ever.
@@ -64,10 +67,11 @@ struct Issued {
 }
 
 impl Authority {
-    /// Prepares to certify by the cluster's root.
-    pub fn new(raft: Arc<RaftNode>) -> Arc<Self> {
+    /// Prepares to certify by what signs for the cluster.
+    pub fn new(raft: Arc<RaftNode>, signer: Arc<Signer>) -> Arc<Self> {
         Arc::new(Self {
             raft,
+            signer,
             strangers: Mutex::new(Attempts::new(20, Duration::from_secs(1))),
             renewals: Mutex::new(Attempts::new(10, Duration::from_secs(30))),
             issued: Mutex::default(),
@@ -177,7 +181,16 @@ impl Authority {
         if node.certificate.request.is_empty() {
             return Err(unknown());
         }
-        let issued = self.certify(cluster_of(&state)?, node)?;
+        let issued = match Box::pin(self.certify(cluster_of(&state)?, node)).await {
+            Ok(issued) => issued,
+            Err(SignError::Pki(_)) => {
+                return Err(Status::internal("no certificate could be signed"));
+            }
+            // Docker Engines ask again, at longer and longer intervals, until it is signed; an error would end that.
+            Err(error @ (SignError::External(_) | SignError::Nobody | SignError::Uncertified)) => {
+                return Ok(pending(&error));
+            }
+        };
         let status = proto::IssuanceStatus {
             state: proto::IssuanceState::Issued.into(),
             err: String::new(),
@@ -199,7 +212,7 @@ impl Authority {
     }
 
     /// Signs what the node asked for, or returns what was signed for it already.
-    fn certify(&self, cluster: &Cluster, node: &Node) -> Result<Issued, Status> {
+    async fn certify(&self, cluster: &Cluster, node: &Node) -> Result<Issued, SignError> {
         // An engine with a manager's certificate would break its swarm part for ever.
         let is_engine = node.agent == Some(NodeAgent::Engine);
         let role = if is_engine { Role::Worker } else { node.spec.role };
@@ -215,10 +228,9 @@ impl Authority {
             return Ok(held);
         }
         let request = String::from_utf8_lossy(&node.certificate.request);
-        let signed = signer::sign(cluster, &node.id, role, &request);
-        let certificate_pem = signed.map_err(|error| {
-            warn!(node.id = %node.id, error = %error, "no certificate could be signed");
-            Status::internal("no certificate could be signed")
+        let signed = Box::pin(self.signer.sign(cluster, &node.id, role, &request)).await;
+        let certificate_pem = signed.inspect_err(|error| {
+            warn!(node.id = %node.id, error = %chain(error), "no certificate could be signed");
         })?;
         let request = node.certificate.request.clone();
         let issued = Issued { request, role, signer_pem: signer_pem.clone(), certificate_pem };
@@ -228,6 +240,17 @@ impl Authority {
         }
         all.insert(node.id.clone(), issued.clone());
         Ok(issued)
+    }
+}
+
+/// Says that the request waits, and what for.
+fn pending(error: &SignError) -> proto::NodeCertificateStatusResponse {
+    proto::NodeCertificateStatusResponse {
+        status: Some(proto::IssuanceStatus {
+            state: proto::IssuanceState::Pending.into(),
+            err: told(error),
+        }),
+        certificate: None,
     }
 }
 

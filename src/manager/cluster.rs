@@ -13,7 +13,6 @@ use skep_core::model::{Annotations, Driver};
 use skep_pki::{JoinToken, UnlockKey};
 
 use super::SwarmAddresses;
-use super::signer::root_of;
 use crate::clock;
 
 /// Consensus id of the node that makes a cluster.
@@ -47,51 +46,23 @@ pub fn held_root(root: &skep_pki::RootCa, force_rotate: u64) -> Result<RootCa, s
     })
 }
 
-/// Has the present root vouch for the one that is to follow it. A rotation on its way begins anew with that.
+/// Returns what the cluster object holds of a root that is to follow the present one, which is yet to vouch for it. The key is
+/// empty where somebody else keeps it.
 ///
 /// # Errors
-/// When either root is not what it should be, or both have one key.
-pub fn rotate_to(
-    current: &RootCa,
-    next: &skep_pki::RootCa,
-    force_rotate: u64,
-) -> Result<RootCa, skep_pki::Error> {
-    let root = root_of(&current.certificate_pem, &current.key_pem)?;
-    let rotation = RootRotation {
-        certificate_pem: next.certificate_pem.clone(),
-        key_pem: Sensitive(next.key_pem.as_bytes().to_vec()),
-        subject: next.subject_der()?,
-        public_key: next.public_key_der()?,
-        cross_signed_pem: skep_pki::cross_sign(&root, next, now_unix())?,
-    };
-    let rotation = Some(Box::new(rotation));
-    Ok(RootCa { last_force_rotate: force_rotate, rotation, ..current.clone() })
-}
-
-/// Returns what the cluster is to hold of roots so that this one becomes its root. The present one ends a rotation on its way;
-/// the one that nodes move to already goes on as it is.
-///
-/// # Errors
-/// As [`rotate_to`].
-pub fn change_root(
-    current: &RootCa,
-    wanted: &skep_pki::RootCa,
-    force_rotate: u64,
-) -> Result<RootCa, skep_pki::Error> {
-    let mut changed = RootCa { last_force_rotate: force_rotate, ..current.clone() };
-    let key = || Sensitive(wanted.key_pem.as_bytes().to_vec());
-    if wanted.certificate_pem == current.certificate_pem {
-        changed.key_pem = key();
-        changed.rotation = None;
-        return Ok(changed);
-    }
-    match &mut changed.rotation {
-        Some(next) if next.certificate_pem == wanted.certificate_pem => {
-            next.key_pem = key();
-            Ok(changed)
-        }
-        Some(_) | None => rotate_to(current, wanted, force_rotate),
-    }
+/// Fails if the certificate does not parse.
+pub fn rotation_to(
+    certificate_pem: &str,
+    key_pem: Sensitive,
+) -> Result<RootRotation, skep_pki::Error> {
+    let (subject, public_key) = skep_pki::issuer_of(certificate_pem)?;
+    Ok(RootRotation {
+        certificate_pem: certificate_pem.to_owned(),
+        key_pem,
+        subject,
+        public_key,
+        cross_signed_pem: String::new(),
+    })
 }
 
 /// Returns the time in seconds, as certificates count it.

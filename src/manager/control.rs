@@ -14,12 +14,13 @@ use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
-use skep_core::model::cluster::{Cluster, ClusterSpec, RootCa};
+use skep_core::model::cluster::ClusterSpec;
 use skep_core::model::task::Task;
 use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 use skep_raft::{Backup, BackupKey};
 
+use super::desired_root::desired_root;
 use super::{cluster, streams};
 use crate::clock;
 use crate::node::{Node, propose, unreachable_leader};
@@ -75,7 +76,7 @@ impl Backend for Node {
     async fn update_cluster(
         &self,
         version: u64,
-        spec: ClusterSpec,
+        mut spec: ClusterSpec,
         rotate: Rotate,
     ) -> Result<(), BackendError> {
         let member = self.member()?;
@@ -85,7 +86,7 @@ impl Backend for Node {
         if current.meta.version != version {
             return Err(BackendError::Rejected(Rejected::OutOfSequence));
         }
-        let root = desired_root(current, &spec)?;
+        let root = Box::pin(desired_root(current, &mut spec, &member.signer)).await?;
         let command = cluster::update(current, version, spec, rotate, root);
         propose(&member.raft, command).await?;
         member.key_kept().await
@@ -147,31 +148,5 @@ impl Backend for Node {
     ) -> Result<Response<Body>, BackendError> {
         let relay = self.member()?.relay.clone();
         Box::pin(relay.request(task, request)).await
-    }
-}
-
-/// Returns what the cluster is to hold of roots if a spec asks for others than are in use or on their way.
-fn desired_root(current: &Cluster, spec: &ClusterSpec) -> Result<Option<RootCa>, BackendError> {
-    let refused = |text: &str| {
-        BackendError::Invalid(format!("rpc error: code = InvalidArgument desc = {text}"))
-    };
-    let invalid = |error: skep_pki::Error| refused(&error.to_string());
-    let key = String::from_utf8_lossy(&spec.signing_ca_key.0);
-    let desired = skep_pki::parse_desired_ca(&spec.signing_ca_cert, &key, cluster::now_unix())
-        .map_err(invalid)?;
-    let (held, counter) = (&current.root_ca, spec.force_rotate);
-    match desired {
-        skep_pki::DesiredCa::Internal(root) => {
-            cluster::change_root(held, &root, counter).map(Some).map_err(invalid)
-        }
-        // No signer outside the cluster is asked, so none is ever reached.
-        skep_pki::DesiredCa::External { .. } => Err(refused(
-            "there must be at least one valid, reachable external CA corresponding to the desired CA certificate",
-        )),
-        skep_pki::DesiredCa::Unspecified if counter == held.last_force_rotate => Ok(None),
-        skep_pki::DesiredCa::Unspecified => {
-            let (root, _) = cluster::new_root().map_err(invalid)?;
-            cluster::rotate_to(held, &root, counter).map(Some).map_err(invalid)
-        }
     }
 }

@@ -3,10 +3,13 @@
 mod addresses;
 mod attempts;
 pub mod ca;
+mod cfssl;
 pub mod cluster;
 pub mod control;
+mod desired_root;
 pub mod dispatcher;
 pub mod events;
+mod external;
 pub mod group;
 pub mod leader;
 pub mod log_broker;

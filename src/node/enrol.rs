@@ -15,17 +15,22 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
+use crate::clock;
 use crate::rpc::AGENT_KEY;
 use crate::rpc::client::{Trust, channel};
 use crate::rpc::proto::{
-    GetRootCaCertificateRequest, GetRootCaCertificateResponse, IssueNodeCertificateRequest,
-    IssueNodeCertificateResponse, NodeAvailability, NodeCertificateStatusRequest,
-    NodeCertificateStatusResponse,
+    Certificate, GetRootCaCertificateRequest, GetRootCaCertificateResponse, IssuanceState,
+    IssueNodeCertificateRequest, IssueNodeCertificateResponse, NodeAvailability,
+    NodeCertificateStatusRequest, NodeCertificateStatusResponse,
 };
 use crate::rpc::tls::Tls;
 
 /// How long one manager may take for one answer.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a manager is asked for a certificate that is yet to be signed, and the pause between.
+const WAIT_LIMIT: Duration = Duration::from_secs(15);
+const WAIT_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a node got no certificate.
 #[derive(Debug, Error)]
@@ -110,10 +115,7 @@ async fn certify(
     let asked = IssueNodeCertificateRequest { csr: csr.clone(), ..asked };
     let issue = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/IssueNodeCertificate");
     let issued: IssueNodeCertificateResponse = call(remote, trust.clone(), issue, asked).await?;
-    let status = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/NodeCertificateStatus");
-    let asked = NodeCertificateStatusRequest { node_id: issued.node_id };
-    let answer: NodeCertificateStatusResponse = call(remote, trust, status, asked).await?;
-    let certificate = answer.certificate.ok_or(EnrolError::Answer("a certificate"))?;
+    let certificate = Box::pin(signed(remote, trust, issued.node_id)).await?;
     if certificate.csr != csr {
         return Err(EnrolError::Answer("the certificate asked for"));
     }
@@ -128,6 +130,25 @@ async fn certify(
         certificate: request.with_certificate(pem),
         root_pem,
     })
+}
+
+/// Asks until the certificate is signed, as who signs may be away for a while.
+async fn signed(remote: &str, trust: Trust, node_id: String) -> Result<Certificate, EnrolError> {
+    let until = clock::uptime().after(WAIT_LIMIT);
+    loop {
+        let path = PathAndQuery::from_static("/docker.swarmkit.v1.NodeCA/NodeCertificateStatus");
+        let asked = NodeCertificateStatusRequest { node_id: node_id.clone() };
+        let answer: NodeCertificateStatusResponse =
+            Box::pin(call(remote, trust.clone(), path, asked)).await?;
+        let status = answer.status.unwrap_or_default();
+        if status.state() != IssuanceState::Pending {
+            return answer.certificate.ok_or(EnrolError::Answer("a certificate"));
+        }
+        if clock::uptime() >= until {
+            return Err(EnrolError::Refused(Status::unavailable(status.err)));
+        }
+        clock::sleep(WAIT_PERIOD).await;
+    }
 }
 
 async fn fetch_root(remote: &str) -> Result<Vec<u8>, EnrolError> {

@@ -51,6 +51,7 @@ use crate::manager::log_broker::{LogBroker, LogService};
 use crate::manager::log_relay::LogRelay;
 use crate::manager::peers::Peers;
 use crate::manager::relay::{Relay, RelayService};
+use crate::manager::signer::Signer;
 use crate::manager::streams::Reader;
 use crate::manager::{leader, presence, roster, rotation};
 use crate::rpc::authorize::Gate;
@@ -93,6 +94,8 @@ pub struct Member {
     pub logs: Arc<Reader>,
     /// The ways to the containers of tasks.
     pub relay: Arc<Relay>,
+    /// What signs certificates of nodes.
+    pub signer: Arc<Signer>,
     /// Key of what is on disk.
     key: DataKey,
     /// Index up to which the key on disk is wrapped as the state asks for.
@@ -181,7 +184,9 @@ impl Member {
             tls: tls.clone(),
         });
         let (relays, relay) = relays(around, &identity, &raft, &tls, &stop);
-        let services = services(&raft, dispatcher, logs.clone(), relay.clone());
+        let signer = Arc::new(Signer::new(tls.clone()));
+        let authority = Authority::new(raft.clone(), signer.clone());
+        let services = services(&raft, authority, dispatcher, logs.clone(), relay.clone());
         let gate = Gate::new(identity.cluster.clone(), raft.watch());
         let server = Server::new(tls.clone(), gate, services);
         tasks.spawn(server.run(listen, stop.clone()));
@@ -206,14 +211,15 @@ impl Member {
         let (node, addr) = (identity.node.clone(), identity.data_path);
         let plane = DataPlane::new(machine.data_plane.clone(), node, addr, tell_tunnel_key);
         tasks.spawn(plane.run(raft.watch(), assignments, stop.clone()));
-        let (consensus, credentials) = ((raft.clone(), key.clone()), tls.clone());
+        let consensus = (raft.clone(), key.clone());
+        let credentials = (tls.clone(), signer.clone());
         let keeper = upkeep::Upkeep::new(around, &identity, consensus, credentials, tunnel_key);
         let kept = keeper.kept();
         tasks.spawn(keeper.run(stop.clone()));
 
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "member started");
         let tasks = Mutex::new(tasks);
-        Ok(Self { identity, raft, events, tls, logs, relay, key, kept, stop, tasks })
+        Ok(Self { identity, raft, events, tls, logs, relay, signer, key, kept, stop, tasks })
     }
 
     /// Waits until the key on disk is wrapped as the state of now asks for: an unlock key that was handed out must lock.
@@ -351,11 +357,11 @@ fn relays(
 /// Puts together what is served on the cluster's port.
 fn services(
     raft: &Arc<RaftNode>,
+    authority: Arc<Authority>,
     dispatcher: Arc<Dispatcher>,
     logs: Arc<Reader>,
     relay: Arc<Relay>,
 ) -> Vec<Arc<dyn RpcService>> {
-    let authority = Authority::new(raft.clone());
     vec![
         Arc::new(RootService(authority.clone())),
         Arc::new(NodeService(authority)),

@@ -9,6 +9,7 @@ use skep_core::id::NodeId;
 use skep_core::model::cluster::{Cluster, RootCa};
 use skep_core::model::node::{NodeDescription, Role};
 use skep_core::state::State;
+use skep_core::time::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::dataplane::OwnKey;
 use crate::engine::Engine;
 use crate::manager::cluster::now_unix;
-use crate::manager::signer;
+use crate::manager::signer::Signer;
 use crate::rpc::tls::Tls;
 use skep_core::error::chain;
 use skep_raft::keys::{KeyEncryptionKey, rewrap};
@@ -28,6 +29,10 @@ use skep_raft::{DataKey, RaftNode};
 
 /// Between two looks at things that change without an event: the engine's description, a certificate's age.
 const LOOK_PERIOD: Duration = Duration::from_secs(20);
+
+/// The first and the longest wait between two tries to get a certificate.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = LOOK_PERIOD;
 
 /// The upkeep of one member.
 pub struct Upkeep {
@@ -49,6 +54,10 @@ pub struct Upkeep {
     fitted: Option<RootCa>,
     /// Where the certificate is used.
     tls: Arc<Tls>,
+    signer: Arc<Signer>,
+    /// When a certificate that could not be had is asked for again, and the wait after that.
+    retry_at: Option<Timestamp>,
+    retry_pause: Duration,
     /// Index of the newest state whose key is on disk as it asks for.
     kept: watch::Sender<u64>,
 }
@@ -59,7 +68,7 @@ impl Upkeep {
         around: &Surroundings,
         identity: &Identity,
         (raft, key): (Arc<RaftNode>, DataKey),
-        tls: Arc<Tls>,
+        (tls, signer): (Arc<Tls>, Arc<Signer>),
         tunnel_key: watch::Receiver<OwnKey>,
     ) -> Self {
         Self {
@@ -75,6 +84,9 @@ impl Upkeep {
             held: None,
             fitted: None,
             tls,
+            signer,
+            retry_at: None,
+            retry_pause: RETRY_MIN,
             kept: watch::channel(0).0,
         }
     }
@@ -104,9 +116,14 @@ impl Upkeep {
                     .nodes()
                     .get(&self.node)
                     .is_some_and(|node| node.role == Role::Manager && node.manager.is_some());
-                let look_at_it = look || self.fitted.as_ref() != Some(&cluster.root_ca);
-                if is_manager && look_at_it {
-                    self.keep_certificate(cluster);
+                if !is_manager {
+                    self.retry_at = None;
+                } else if self.shall_look(look, &cluster.root_ca) {
+                    // A signer outside may take its time; a stop does not.
+                    tokio::select! {
+                        () = Box::pin(self.keep_certificate(cluster)) => {}
+                        () = stop.cancelled() => return,
+                    }
                 }
             }
             if look {
@@ -123,7 +140,7 @@ impl Upkeep {
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return },
                 Ok(()) = self.tunnel_key.changed() => {}
-                () = clock::sleep_until(look_at) => {}
+                () = clock::sleep_until(self.retry_at.map_or(look_at, |at| at.min(look_at))) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -160,20 +177,33 @@ impl Upkeep {
         }
     }
 
+    /// Tells whether the certificate is to be looked at: now and then, and when the roots changed. One that could not be had is
+    /// not asked for with every change of the state.
+    fn shall_look(&self, look: bool, root: &RootCa) -> bool {
+        match self.retry_at {
+            Some(at) => clock::now() >= at,
+            None => look || self.fitted.as_ref() != Some(root),
+        }
+    }
+
     /// Makes a certificate where there is none that fits the cluster's roots, or it is due; follows the roots themselves.
-    fn keep_certificate(&mut self, cluster: &Cluster) {
+    async fn keep_certificate(&mut self, cluster: &Cluster) {
         let root = &cluster.root_ca;
         let held = self.data.certificate(Some(&self.key));
         let fits = held.as_ref().is_some_and(|held| fits(held, root, now_unix()));
         let kept = match &held {
             Some(held) if fits && held.root_pem == root.trusted_pem() => Ok(()),
             Some(_) if fits => self.data.write_roots(&root.trusted_pem()).map_err(Into::into),
-            Some(_) | None => issue(&self.data, &self.key, cluster, &self.node),
+            Some(_) | None => Box::pin(self.issue(cluster)).await,
         };
         if let Err(error) = kept {
-            warn!(error = %error, "no certificate could be issued");
+            warn!(error = format!("{error:#}"), "no certificate could be issued");
+            self.retry_at = Some(clock::now().after(self.retry_pause));
+            self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
             return;
         }
+        self.retry_at = None;
+        self.retry_pause = RETRY_MIN;
         if fits && self.fitted.as_ref() == Some(root) {
             return;
         }
@@ -187,6 +217,15 @@ impl Upkeep {
         }
         self.held = Some(held);
         self.fitted = Some(root.clone());
+    }
+
+    async fn issue(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let request = skep_pki::generate_request()?;
+        let asked = &request.request_pem;
+        let signed = Box::pin(self.signer.sign(cluster, &self.node, Role::Manager, asked)).await?;
+        let roots = cluster.root_ca.trusted_pem();
+        self.data.write_certificate(&request.with_certificate(signed), &roots, Some(&self.key))?;
+        Ok(())
     }
 
     /// Wraps the data key as autolock asks for, and seals the node's own key with it; tells whether they are.
@@ -242,17 +281,4 @@ fn fits(held: &StoredCertificate, root: &RootCa, now_unix: i64) -> bool {
     let is_vouched_for =
         root.rotation.iter().all(|next| held.chain_pem.ends_with(&next.cross_signed_pem));
     is_issued && is_fresh && is_vouched_for
-}
-
-fn issue(
-    data: &DataDir,
-    data_key: &DataKey,
-    cluster: &Cluster,
-    node: &NodeId,
-) -> anyhow::Result<()> {
-    let request = skep_pki::generate_request()?;
-    let signed = signer::sign(cluster, node, Role::Manager, &request.request_pem)?;
-    let roots = cluster.root_ca.trusted_pem();
-    data.write_certificate(&request.with_certificate(signed), &roots, Some(data_key))?;
-    Ok(())
 }

@@ -156,7 +156,7 @@ async fn during_a_rotation_either_root_is_enough() -> anyhow::Result<()> {
     use skep_pki::NodeRole::Manager;
     let world = World::start().await?;
     let next = skep_pki::RootCa::generate(now())?;
-    let vouched = skep_pki::cross_sign(&world.root, &next, now())?;
+    let vouched = skep_pki::cross_sign(&world.root, &next.certificate_pem, now())?;
     let (present, next_only) = (&world.root.certificate_pem, &next.certificate_pem);
     let both = format!("{present}{next_only}");
     let node = NodeId::from_entropy(7).to_string();

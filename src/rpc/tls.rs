@@ -48,6 +48,8 @@ pub struct Configs {
     pub client: Arc<ClientConfig>,
     /// PEM of the roots that peers are verified by.
     pub roots_pem: String,
+    /// When the certificate runs out, in seconds since 1970.
+    pub valid_until: i64,
 }
 
 /// The node's credentials of now. New connections use the newest; old ones live on.
@@ -71,6 +73,7 @@ impl Tls {
             server: Arc::new(server_config(chain_pem, key_pem, roots_pem)?),
             client: Arc::new(mutual_config(chain_pem, key_pem, roots_pem)?),
             roots_pem: roots_pem.to_owned(),
+            valid_until: skep_pki::renewal_window(chain_pem).map_or(0, |(_, end)| end),
         };
         self.current.send_replace(Some(Arc::new(configs)));
         Ok(())
@@ -79,6 +82,21 @@ impl Tls {
     /// Returns what is in use; `None` before the first certificate.
     pub fn configs(&self) -> Option<Arc<Configs>> {
         self.current.borrow().clone()
+    }
+
+    /// A client that shows the node's certificate to who is no node: HTTP of the first version, verified by these roots.
+    ///
+    /// # Errors
+    /// When there is no certificate yet or the roots do not parse.
+    pub fn outside_client(&self, roots_pem: &str) -> Result<ClientConfig, TlsError> {
+        let configs = self.configs().ok_or(TlsError::Pem("certificate"))?;
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)
+            .map_err(TlsError::Unfit)?
+            .with_root_certificates(root_store(roots_pem)?)
+            .with_client_cert_resolver(configs.client.client_auth_cert_resolver.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
     }
 
     /// Waits for the first certificate.

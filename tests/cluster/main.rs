@@ -3,6 +3,7 @@
 mod backup;
 mod client;
 mod engine;
+mod external;
 mod lock;
 mod managers;
 mod membership;
@@ -11,6 +12,8 @@ mod restart;
 mod rollout;
 mod rotation;
 mod service;
+#[path = "../../integration/signer/cfssl.rs"]
+mod signer;
 mod spec;
 mod streams;
 mod trust;

@@ -85,8 +85,8 @@ fn root(certificate_pem: &str, key_pem: &str) {
     let again = RootCa::from_pem(&root.certificate_pem, &root.key_pem);
     let again = again.expect("the normal form is one that is read");
     assert_eq!(again.certificate_pem, root.certificate_pem);
-    let _ = skep_pki::cross_sign(our_root(), &root, NOW);
-    let _ = skep_pki::cross_sign(&root, our_root(), NOW);
+    let _ = skep_pki::cross_sign(our_root(), &root.certificate_pem, NOW);
+    let _ = skep_pki::cross_sign(&root, &our_root().certificate_pem, NOW);
 }
 
 /// Our root with a key in any of the forms that programs write.
