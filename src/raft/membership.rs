@@ -26,6 +26,9 @@ const PROMOTE_LAG_MAX: u64 = 100;
 /// How long one attempt to promote waits for the learner.
 const CATCH_UP_MAX: Duration = Duration::from_secs(15);
 
+/// How long one of the others may take to say who leads, while this node does not know.
+const HINT_LIMIT: Duration = Duration::from_secs(2);
+
 /// A change of the group. Each may be asked for again: what is so already is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
@@ -73,30 +76,48 @@ impl RaftNode {
     /// Says why the group is as it was, or that this is not known.
     pub async fn change(&self, change: Change) -> Result<(), ChangeError> {
         let mut retries = Retries::new(self);
-        loop {
-            let outcome = match self.change_here(&change, retries.deadline).await {
+        for attempt in 0.. {
+            let mut outcome = match self.change_here(&change, retries.deadline).await {
                 Err(ChangeError::Propose(ProposeError::NotLeader { leader, address })) => {
                     let request = Request::Change(change.clone());
-                    match self.ask(leader, &address, request, retries.deadline).await {
-                        Ok(Answer::Changed(outcome)) => outcome,
-                        Ok(_) => Err(ProposeError::NoLeader.into()),
-                        // Asking again is safe.
-                        Err(TransportError::Unreachable { .. } | TransportError::Lost { .. }) => {
-                            Err(ProposeError::NoLeader.into())
-                        }
-                    }
+                    changed(self.ask(leader, &address, request, retries.deadline).await)
                 }
                 outcome => outcome,
             };
-            match outcome {
-                Err(ChangeError::Propose(
-                    ProposeError::NoLeader | ProposeError::NotLeader { .. } | ProposeError::Unknown,
-                )) => {}
-                outcome => return outcome,
+            if is_elsewhere(&outcome) {
+                outcome = self.change_through(attempt, &change, retries.deadline).await;
+            }
+            if !is_elsewhere(&outcome) {
+                return outcome;
             }
             if !retries.wait().await {
-                return Err(ProposeError::NoLeader.into());
+                break;
             }
+        }
+        Err(ProposeError::NoLeader.into())
+    }
+
+    /// Asks one of the others, and whom that one says to lead: to a node that moved nobody comes who could tell.
+    async fn change_through(
+        &self,
+        attempt: usize,
+        change: &Change,
+        deadline: Instant,
+    ) -> Result<(), ChangeError> {
+        let members = self.members().addresses;
+        let others: Vec<_> = members.iter().filter(|(id, _)| **id != self.inner.node_id).collect();
+        let Some((other, address)) = others.get(attempt % others.len().max(1)) else {
+            return Err(ProposeError::NoLeader.into());
+        };
+        let deadline = deadline.min(Instant::now() + HINT_LIMIT);
+        let request = || Request::Change(change.clone());
+        match changed(self.call(**other, address, request(), deadline).await) {
+            Err(ChangeError::Propose(ProposeError::NotLeader { leader, address }))
+                if leader != self.inner.node_id =>
+            {
+                changed(self.call(leader, &address, request(), deadline).await)
+            }
+            outcome => outcome,
         }
     }
 
@@ -281,6 +302,27 @@ impl RaftNode {
             }
         }
     }
+}
+
+/// Reads what became of a change that another node was asked for.
+fn changed(answer: Result<Answer, TransportError>) -> Result<(), ChangeError> {
+    match answer {
+        Ok(Answer::Changed(outcome)) => outcome,
+        // Asking again is safe.
+        Ok(_) | Err(TransportError::Unreachable { .. } | TransportError::Lost { .. }) => {
+            Err(ProposeError::NoLeader.into())
+        }
+    }
+}
+
+/// Tells whether a change is yet to find who leads.
+fn is_elsewhere(outcome: &Result<(), ChangeError>) -> bool {
+    matches!(
+        outcome,
+        Err(ChangeError::Propose(
+            ProposeError::NoLeader | ProposeError::NotLeader { .. } | ProposeError::Unknown,
+        ))
+    )
 }
 
 /// Returns who belongs to the group as consensus last said.

@@ -257,8 +257,29 @@ impl RaftNode {
         }
     }
 
-    /// Asks another manager something for a client.
+    /// Asks the manager that leads something for a client.
     pub(super) async fn ask(
+        &self,
+        leader: u64,
+        address: &str,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Answer, TransportError> {
+        let mut leadership = self.leadership();
+        let leads_elsewhere =
+            leadership.wait_for(|known| known.leader.is_some_and(|known| known != leader));
+        tokio::select! {
+            answer = self.call(leader, address, request, deadline) => answer,
+            // Nobody waits for a leader that was replaced: it may be gone without a word.
+            _ = leads_elsewhere => Err(TransportError::Lost {
+                address: address.to_owned(),
+                reason: "it does not lead any more".to_owned(),
+            }),
+        }
+    }
+
+    /// Asks another manager something for a client, whoever leads.
+    pub(super) async fn call(
         &self,
         peer: u64,
         address: &str,
@@ -273,19 +294,7 @@ impl RaftNode {
         let frame = wire::encode_request(&asked).map_err(|error| unreadable(&error))?;
         let peer = Peer { id: peer, address: address.to_owned() };
         let limit = deadline.saturating_duration_since(Instant::now());
-        let mut leadership = self.leadership();
-        let leads_elsewhere =
-            leadership.wait_for(|known| known.leader.is_some_and(|leader| leader != peer.id));
-        let answer = tokio::select! {
-            answer = self.inner.transport.call(&peer, Lane::Client, frame, limit) => answer?,
-            // Nobody waits for a leader that was replaced: it may be gone without a word.
-            _ = leads_elsewhere => {
-                return Err(TransportError::Lost {
-                    address: address.to_owned(),
-                    reason: "it does not lead any more".to_owned(),
-                });
-            }
-        };
+        let answer = self.inner.transport.call(&peer, Lane::Client, frame, limit).await?;
         wire::decode_answer(&answer).map_err(|error| unreadable(&error))
     }
 

@@ -147,6 +147,29 @@ async fn a_node_that_moved_is_found_again() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_comes_back_elsewhere_finds_who_leads_now() -> TestResult {
+    let mut group = Group::new(3, 8).await?;
+    let leader = group.leader_of(&[1, 2, 3]).await?;
+    let dir = group.crash(leader).await?;
+    let others = group.others(leader);
+    let next = group.leader_of(&others).await?;
+    // One of those it knows is of no use to it.
+    let silent = others.into_iter().find(|id| *id != next).ok_or("nobody")?;
+    group.links.cut("10.0.0.99:2377", &address(silent));
+    let node = RaftNode::open(group.options(leader, dir.path()), group.links.end("10.0.0.99:2377"));
+    let node = node.await?;
+    group.links.put("10.0.0.99:2377", node.clone());
+    let change = Change::SetAddress { id: leader, address: "10.0.0.99:2377".to_owned() };
+    node.change(change).await?;
+    let (index, _) = group.node(next).propose(proposal(1)).await?;
+    let mut states = node.watch();
+    tokio::time::timeout(PATIENCE, states.wait_for(|state| state.index() >= index)).await??;
+    node.shutdown().await;
+    group.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_survivor_goes_on_alone_when_it_is_told_to() -> TestResult {
     let mut group = Group::new(3, 7).await?;
     let leader = group.leader_of(&[1, 2, 3]).await?;
