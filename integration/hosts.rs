@@ -53,7 +53,8 @@ impl Hosts {
         Ok(hosts)
     }
 
-    fn join(&self) -> Result<()> {
+    /// Makes the hosts one swarm, all of them managers.
+    pub fn join(&self) -> Result<()> {
         let [first, others @ ..] = self.all.as_slice() else { return Ok(()) };
         first.docker().ok(&["swarm", "init", "--advertise-addr", &first.address])?;
         let token = first.docker().ok(&["swarm", "join-token", "-q", "manager"])?;
