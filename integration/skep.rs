@@ -118,6 +118,11 @@ impl Skep {
         self.wait_ready()
     }
 
+    /// Follows the engine into the host name and network of its new process; to be called while the daemon does not run.
+    pub fn follow(&mut self, engine: &Engine) {
+        self.engine_pid = engine.pid();
+    }
+
     pub fn docker(&self) -> &Docker {
         &self.docker
     }

@@ -2,13 +2,23 @@
 
 use std::time::Duration;
 
-/// Times of one kind of call, in milliseconds.
+/// Times of one kind of call, in milliseconds; or rates of one kind.
 #[derive(Default, Clone)]
 pub struct Times(Vec<f64>);
 
 impl Times {
     pub fn add(&mut self, took: Duration) {
         self.0.push(took.as_secs_f64() * 1e3);
+    }
+
+    pub fn put(&mut self, rate: f64) {
+        self.0.push(rate);
+    }
+
+    /// What each one here is of its partner there: both were measured moments apart, so that what else the machine does
+    /// bears on both.
+    pub fn shares(&self, of: &Self) -> Self {
+        Self(self.0.iter().zip(&of.0).map(|(one, other)| one / other).collect())
     }
 
     pub fn median(&self) -> f64 {
@@ -59,8 +69,7 @@ pub fn ratio(over: f64, under: f64) -> String {
 pub struct Table(Vec<[String; 6]>);
 
 impl Table {
-    pub fn new() -> Self {
-        let head = ["measure", "raw engine", "genuine", "skep", "genuine / skep", "aim"];
+    pub fn new(head: [&str; 6]) -> Self {
         Self(vec![head.map(str::to_owned), ["---"; 6].map(str::to_owned)])
     }
 
@@ -71,7 +80,11 @@ impl Table {
         self.0.push(row);
     }
 
+    /// The table as markdown; nothing if nothing was measured.
     pub fn text(&self) -> String {
+        if self.0.len() <= 2 {
+            return String::new();
+        }
         self.0.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
