@@ -99,7 +99,7 @@ fn without_keys_nothing_of_an_encrypted_network_crosses_a_wire() {
     let found = on(&world, 1);
     assert!(!found.tunnels.contains_key("skv4097"));
     assert!(found.forwards.iter().all(|it| it.link != "skv4097"));
-    assert_eq!(rules_of(&found, "v_10_0_1_2"), ["dnat to 10.0.1.5", "accept"]);
+    assert_eq!(rules_of(&found, "v_10_0_1_2"), ["dnat to 10.0.1.5"]);
     // The link is there before the key that it brings.
     let alone =
         WireGuard { endpoint: host(1).addr, addr: [240, 0, 2, 1].into(), peers: BTreeMap::new() };
@@ -130,8 +130,8 @@ fn an_encrypted_network_ends_on_the_encrypted_link() {
     let wireguard = found.wireguard.as_ref().expect("it has a peer");
     let peer = WirePeer { endpoint: [192, 0, 2, 2].into(), addr: [240, 0, 2, 2].into() };
     assert_eq!(wireguard.peers, [(TunnelKey([2; 32]), peer)].into());
-    let turns = "dnat to numgen inc mod 2 map { 0 : 10.0.1.5, 1 : 10.0.1.6 }";
-    assert_eq!(rules_of(&found, "v_10_0_1_2"), [turns, "accept"]);
+    let turns = ["numgen inc mod 2 == 0 dnat to 10.0.1.5", "dnat to 10.0.1.6"];
+    assert_eq!(rules_of(&found, "v_10_0_1_2"), turns);
     let wall = wall_of(&found);
     for rule in [
         "c_fwd iifname \"skwg\" drop\nc_fwd oifname \"skwg\" drop\nc_fwd oifname != @links",
@@ -197,23 +197,36 @@ fn ports_are_open_where_a_label_says() {
         let chain = found.rules.tables["ip skep"].chains.get("p_tcp_8080");
         chain.map(|chain| chain.rules.clone()).unwrap_or_default()
     };
-    let lead = "meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.0.0.5 . 80 }";
+    let lead = "meta l4proto tcp dnat to 10.0.0.5:80";
     assert_eq!(rules("eth0"), [format!("iifname \"eth0\" {lead}")]);
     assert_eq!(rules("192.0.2.1"), [format!("ip daddr 192.0.2.1 {lead}")]);
     assert_eq!(rules("2001:db8::1"), Vec::<String>::new());
 }
 
 #[test]
+fn services_of_many_tasks_have_one_map() {
+    let mut world = three_hosts();
+    for number in 0..15 {
+        let (front, mesh) = (format!("10.0.1.{}", 20 + number), format!("10.0.0.{}", 20 + number));
+        world.task("web", &[("ingress", &mesh), ("front", &front)]);
+    }
+    let found = on(&world, 1);
+    let first = |chain: &str| rules_of(&found, chain)[0].clone();
+    assert!(first("v_10_0_1_2").starts_with("dnat ip to numgen inc mod 17 map { 0 : 10.0.1.5, "));
+    assert_eq!(rules_of(&found, "v_10_0_1_2").len(), 1);
+    assert_eq!(rules_of(&found, "p_tcp_8080").len(), 16, "host 2 has one of them");
+}
+
+#[test]
 fn addresses_and_ports_lead_to_tasks() {
     let world = three_hosts();
     let (first, third) = (on(&world, 1), on(&world, 3));
-    let turns = "dnat to numgen inc mod 2 map { 0 : 10.0.1.5, 1 : 10.0.1.6 }";
-    assert_eq!(rules_of(&first, "v_10_0_1_2"), [turns, "accept"]);
-    let own = "meta l4proto tcp dnat ip to numgen inc mod 1 map { 0 : 10.0.0.5 . 80 }";
-    assert_eq!(rules_of(&first, "p_tcp_8080"), [own]);
-    let all =
-        "meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 10.0.0.5 . 80, 1 : 10.0.0.6 . 80 }";
-    assert_eq!(rules_of(&third, "p_tcp_8080"), [all]);
+    let turns = ["numgen inc mod 2 == 0 dnat to 10.0.1.5", "dnat to 10.0.1.6"];
+    assert_eq!(rules_of(&first, "v_10_0_1_2"), turns);
+    assert_eq!(rules_of(&first, "p_tcp_8080"), ["meta l4proto tcp dnat to 10.0.0.5:80"]);
+    let all = ["numgen inc mod 2 == 0 dnat to 10.0.0.5:80", "dnat to 10.0.0.6:80"];
+    let all = all.map(|lead| format!("meta l4proto tcp {lead}"));
+    assert_eq!(rules_of(&third, "p_tcp_8080"), all);
     assert!(third.locals.is_empty(), "host 3 has no bridge of front");
     let marks: Vec<String> = first.returns.iter().map(|it| format!("{:x}", it.mark)).collect();
     assert_eq!(marks, ["5e000202", "5e000203"]);

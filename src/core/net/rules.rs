@@ -114,16 +114,40 @@ fn backends(site: &Site<'_>, service: &Service, segment: &Segment<'_>) -> Vec<Ip
 
 /// With no task left nothing is led anywhere, the mesh included: the address is refused where packets for the node come in.
 fn spread_virtual(backends: &[Ipv4Addr]) -> Vec<String> {
-    let lead = match backends {
-        [] => None,
-        [one] => Some(format!("dnat to {one}")),
-        several => {
-            let turns = (0..).zip(several).map(|(turn, addr): (u32, _)| format!("{turn} : {addr}"));
-            let turns = turns.collect::<Vec<_>>().join(", ");
-            Some(format!("dnat to numgen inc mod {} map {{ {turns} }}", several.len()))
-        }
+    if backends.is_empty() {
+        return vec!["accept".to_owned()];
+    }
+    let backends: Vec<_> = backends.iter().map(|addr| (*addr, None)).collect();
+    in_turn("", &backends)
+}
+
+/// So many tasks get a rule each.
+const RULES_MAX: usize = 16;
+
+/// Leads one connection after the other to each task in turn.
+///
+/// Of three tasks the first takes each third connection, the second each second one of the others, the third the rest. A map
+/// would be one rule for all, but for each such map the kernel walks through all of the transaction that it is part of:
+/// with ten thousand services that takes it half a minute. Services with many tasks are few, and have one.
+fn in_turn(matched: &str, tasks: &[(Ipv4Addr, Option<u16>)]) -> Vec<String> {
+    let count = tasks.len();
+    if count > RULES_MAX {
+        let turn = |(turn, (addr, port)): (usize, &(Ipv4Addr, Option<u16>))| match port {
+            Some(port) => format!("{turn} : {addr} . {port}"),
+            None => format!("{turn} : {addr}"),
+        };
+        let turns = tasks.iter().enumerate().map(turn).collect::<Vec<_>>().join(", ");
+        return vec![format!("{matched}dnat ip to numgen inc mod {count} map {{ {turns} }}")];
+    }
+    let rule = |(place, (addr, port)): (usize, &(Ipv4Addr, Option<u16>))| {
+        let turn = match count - place {
+            1 => String::new(),
+            left => format!("numgen inc mod {left} == 0 "),
+        };
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{matched}{turn}dnat to {addr}{port}")
     };
-    lead.into_iter().chain(["accept".to_owned()]).collect()
+    tasks.iter().enumerate().map(rule).collect()
 }
 
 /// A task that reaches itself by way of its service would take the answer for its own.
@@ -207,16 +231,15 @@ const fn word(protocol: PortProtocol) -> &'static str {
 
 /// Leads a published port to its tasks; absent with none, so that the node's own socket answers.
 fn lead_in(publication: &Publication) -> Option<(String, Vec<String>)> {
-    let backends: Vec<SocketAddr> =
-        publication.backends.iter().copied().filter(SocketAddr::is_ipv4).collect();
+    let backends = publication.backends.iter().filter_map(|backend| match backend {
+        SocketAddr::V4(backend) => Some((*backend.ip(), Some(backend.port()))),
+        SocketAddr::V6(_) => None,
+    });
+    let backends: Vec<_> = backends.collect();
     if backends.is_empty() {
         return None;
     }
     let protocol = word(publication.protocol);
-    let turns = (0..)
-        .zip(&backends)
-        .map(|(turn, to): (u32, _)| format!("{turn} : {} . {}", to.ip(), to.port()));
-    let turns = turns.collect::<Vec<_>>().join(", ");
     let place = match &publication.place {
         None => String::new(),
         Some(Place::Interface(name)) => format!("iifname \"{name}\" "),
@@ -224,11 +247,8 @@ fn lead_in(publication: &Publication) -> Option<(String, Vec<String>)> {
         // The relay takes what comes to it.
         Some(Place::Address(IpAddr::V6(_))) => return None,
     };
-    let lead = format!(
-        "{place}meta l4proto {protocol} dnat ip to numgen inc mod {} map {{ {turns} }}",
-        backends.len()
-    );
-    Some((format!("p_{protocol}_{}", publication.port), vec![lead]))
+    let rules = in_turn(&format!("{place}meta l4proto {protocol} "), &backends);
+    Some((format!("p_{protocol}_{}", publication.port), rules))
 }
 
 /// Keeps out what the engine lets through: packets from outside or from another network to containers and gateways, and
