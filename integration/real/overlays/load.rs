@@ -114,7 +114,15 @@ pub(super) fn a_link_comes_back(hosts: &Hosts, outside: &Namespace) -> Result<()
     hosts.fabric.plug(space, false)?;
     let begun = Instant::now();
     ready(manager, 2)?;
-    manager.converged(SOON)?;
+    // Counts of running tasks hold, as in Docker, those of the lost node too.
+    wait_for("its task to run elsewhere", SOON, || {
+        let ps = ["service", "ps", "web", "--filter", "desired-state=running"];
+        let shown =
+            manager.lines(&[&ps[..], &["--format", "{{.Node}} {{.CurrentState}}"]].concat())?;
+        let elsewhere = |line: &&String| !line.starts_with("skep-3") && line.contains(" Running");
+        ensure!(shown.iter().filter(elsewhere).count() == 3, "{shown:?}");
+        Ok(())
+    })?;
     under_load(&addresses(others), outside, || {
         wait_for("the cut to be long", SOON, || {
             ensure!(begun.elapsed() > CUT, "not yet");
