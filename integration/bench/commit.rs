@@ -146,7 +146,7 @@ impl Watcher {
         let changes = Arc::<Mutex<Vec<Instant>>>::default();
         let (noted, sought) = (changes.clone(), format!("add rule ip skep {chain} "));
         thread::spawn(move || {
-            for line in lines.map_while(Result::ok).filter(|line| line.starts_with(&sought)) {
+            for _ in lines.map_while(Result::ok).filter(|line| line.starts_with(&sought)) {
                 let Ok(mut noted) = noted.lock() else { return };
                 noted.push(Instant::now());
             }
