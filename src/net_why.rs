@@ -1,7 +1,6 @@
 //! `skep net why`: asks a daemon for the ways that packets take to a service and prints them. Part of the binary only; looks at no
 //! network itself.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Context, bail};
@@ -9,7 +8,7 @@ use skep::config::Address;
 use skep_api::net::Report;
 
 use crate::status;
-use crate::why::encode;
+use crate::why::{encode, line};
 
 /// Prints the ways to `service` from the node of the daemon behind the first of `hosts`.
 pub async fn print(hosts: &[Address], service: &str) -> anyhow::Result<()> {
@@ -52,13 +51,6 @@ fn render(service: &str, report: &Report) -> String {
         );
     }
     out
-}
-
-fn line(out: &mut String, depth: usize, text: &str) {
-    // Texts hold names that users gave: no control character of theirs may reach the terminal.
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    // Writing to a text does not fail.
-    let _ = writeln!(out, "{:width$}{plain}", "", width = depth * 2);
 }
 
 #[cfg(test)]

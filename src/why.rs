@@ -76,8 +76,9 @@ fn facts(out: &mut String, object: &Object) {
     }
 }
 
-fn line(out: &mut String, depth: usize, text: &str) {
-    // Texts come from labels and errors: no control character of theirs may reach the terminal.
+/// Adds a line, indented by so many steps.
+pub fn line(out: &mut String, depth: usize, text: &str) {
+    // Texts come from names, labels and errors: no control character of theirs may reach the terminal.
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     // Writing to a text does not fail.
     let _ = writeln!(out, "{:width$}{plain}", "", width = depth * 2);
