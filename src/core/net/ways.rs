@@ -244,6 +244,7 @@ mod tests {
     use super::*;
     use crate::model::service::{Endpoint, EndpointSpec, VirtualIp};
     use crate::net::fixture::{World, ip};
+    use crate::net::plan::{Host, desired};
 
     /// Three tasks of `web` on two nodes, a virtual address, and a port through the mesh.
     fn world() -> World {
@@ -333,5 +334,41 @@ mod tests {
         let lines = told(&world, 1);
         assert_eq!(lines[1], "ok web resolves to the addresses of its tasks");
         assert!(lines[3].contains("no tunnel ends at"), "{lines:#?}");
+    }
+
+    /// What is shown as a way must be what packets are led by.
+    #[test]
+    fn tasks_shown_as_reached_are_those_that_rules_lead_to() {
+        let sealed = |keys: &[u8]| {
+            let mut world = world();
+            world.encrypt("front");
+            world.give_keys(keys);
+            world
+        };
+        let mut stopping = world();
+        stopping.first_task().desired = TaskState::Shutdown;
+        for world in [world(), stopping, sealed(&[]), sealed(&[1]), sealed(&[1, 2])] {
+            let state = world.state();
+            let service = state.services().values().next().expect("there is one").clone();
+            for (node, addr) in [(1, [192, 0, 2, 1]), (2, [192, 0, 2, 2])] {
+                let node = World::node(node);
+                let rules = desired(&state, &Host { node: node.clone(), addr: addr.into() }).rules;
+                let chains = &rules.tables["ip skep"].chains;
+                for (way, chain) in
+                    ways(&state, &node, &service).iter().zip(["v_10_0_1_5", "p_tcp_8080"])
+                {
+                    let text = chains.get(chain).map(|it| it.rules.join(" ")).unwrap_or_default();
+                    for last in [6, 7, 8] {
+                        let net = if chain.starts_with('v') { 1 } else { 0 };
+                        let addr = format!("10.0.{net}.{last}");
+                        let shown = way
+                            .stops
+                            .iter()
+                            .any(|stop| stop.passes && stop.text.contains(&format!(" at {addr} ")));
+                        assert_eq!(shown, text.contains(&addr), "{addr}: {way:#?}, but {text}");
+                    }
+                }
+            }
+        }
     }
 }
