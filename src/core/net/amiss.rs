@@ -4,10 +4,20 @@ use std::collections::BTreeMap;
 
 use super::kernel::{Desired, Kernel, NetOp, steps};
 use super::ruleset::Ruleset;
+use super::wireguard::LINK;
 
-/// Lists what differs between what should be and what is; `listed` is what nft prints of each table that there is.
-pub fn amiss(desired: &Desired, kernel: &Kernel, listed: &BTreeMap<&str, String>) -> Vec<String> {
+/// Lists what differs between what should be and what is; `listed` is what nft prints of each table that there is, `sealed`
+/// whether the link for encrypted networks is there.
+pub fn amiss(
+    desired: &Desired,
+    kernel: &Kernel,
+    listed: &BTreeMap<&str, String>,
+    sealed: bool,
+) -> Vec<String> {
     let mut lines: Vec<String> = steps(desired, kernel).iter().map(describe).collect();
+    if desired.wireguard.is_some() && !sealed {
+        lines.push(format!("link {LINK} is not there: nothing of encrypted networks is sent"));
+    }
     if kernel.accepts.is_none() && !desired.accepts.is_empty() {
         lines.push("the engine's chain DOCKER-USER is not there".to_owned());
     }
@@ -82,7 +92,7 @@ mod tests {
         let host = Host { node: World::node(1), addr: [192, 0, 2, 1].into() };
         let desired = desired(&world.state(), &host);
         let mut listed: BTreeMap<&str, String> = BTreeMap::new();
-        let lines = amiss(&desired, &Kernel::default(), &listed);
+        let lines = amiss(&desired, &Kernel::default(), &listed, true);
         for expected in [
             "/proc/sys/net/ipv4/ip_forward is not 1",
             "the engine's chain DOCKER-USER is not there",
@@ -98,11 +108,29 @@ mod tests {
             let chains = table.chains.keys().map(|chain| format!("\tchain {chain} {{\n\t}}\n"));
             listed.insert(name, format!("table {name} {{\n{}}}", chains.collect::<String>()));
         }
-        assert_eq!(amiss(&desired, &kernel, &listed), Vec::<String>::new());
+        assert_eq!(amiss(&desired, &kernel, &listed, true), Vec::<String>::new());
         if let Some(text) = listed.get_mut("ip skep") {
             *text = text.replace("chain c_pre", "chain other");
         }
-        let lines = amiss(&desired, &kernel, &listed);
+        let lines = amiss(&desired, &kernel, &listed, true);
         assert_eq!(lines, ["chain c_pre of table ip skep is not there"]);
+    }
+
+    #[test]
+    fn encrypted_networks_need_their_link() {
+        let mut world = World::default();
+        world.host(1, "192.0.2.1");
+        world.host(2, "192.0.2.2");
+        world.network("front", "10.0.1.0/24");
+        world.join("front", 2, "10.0.1.9");
+        world.encrypt("front");
+        world.give_keys(&[1, 2]);
+        let host = Host { node: World::node(1), addr: [192, 0, 2, 1].into() };
+        let desired = desired(&world.state(), &host);
+        let told = |sealed| {
+            let lines = amiss(&desired, &Kernel::default(), &BTreeMap::new(), sealed);
+            lines.iter().any(|line| line.starts_with("link skwg"))
+        };
+        assert!(told(false) && !told(true));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use skep_core::net::TABLES;
 use skep_core::net::amiss::amiss;
 use skep_core::net::kernel::Desired;
+use skep_core::net::wireguard::LINK;
 
 use super::observe::Netlink;
 use super::{KernelError, accepts, nft, settings};
@@ -16,7 +17,8 @@ use super::{KernelError, accepts, nft, settings};
 pub async fn look(wanted: &Desired) -> Result<Vec<String>, KernelError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
     tokio::spawn(connection);
-    let mut kernel = Netlink::new(handle).observe().await?;
+    let mut netlink = Netlink::new(handle);
+    let mut kernel = netlink.observe().await?;
     settings::read(wanted.settings.keys(), &mut kernel);
     kernel.accepts = accepts::list().await;
     let mut listed = BTreeMap::new();
@@ -25,5 +27,5 @@ pub async fn look(wanted: &Desired) -> Result<Vec<String>, KernelError> {
             listed.insert(table, text);
         }
     }
-    Ok(amiss(wanted, &kernel, &listed))
+    Ok(amiss(wanted, &kernel, &listed, netlink.indexes.contains_key(LINK)))
 }
