@@ -55,11 +55,16 @@ impl Hosts {
 
     /// Makes the hosts one swarm, all of them managers.
     pub fn join(&self) -> Result<()> {
-        let [first, others @ ..] = self.all.as_slice() else { return Ok(()) };
+        Self::join_as(&self.all, std::iter::repeat("manager"))
+    }
+
+    /// Makes hosts one swarm: the first one a manager, the others what these roles say.
+    pub fn join_as<'a>(hosts: &[Host], roles: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let [first, others @ ..] = hosts else { return Ok(()) };
         first.docker().ok(&["swarm", "init", "--advertise-addr", &first.address])?;
-        let token = first.docker().ok(&["swarm", "join-token", "-q", "manager"])?;
         let remote = format!("{}:2377", first.address);
-        for host in others {
+        for (host, role) in others.iter().zip(roles) {
+            let token = first.docker().ok(&["swarm", "join-token", "-q", role])?;
             host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
         }
         Ok(())

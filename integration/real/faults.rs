@@ -47,15 +47,8 @@ fn live(hosts: &mut Hosts) -> Result<()> {
 }
 
 fn make_swarm(hosts: &[Host]) -> Result<()> {
-    let [first, others @ ..] = hosts else { anyhow::bail!("there are hosts") };
-    let docker = first.docker();
-    docker.ok(&["swarm", "init", "--advertise-addr", &first.address])?;
-    let remote = format!("{}:2377", first.address);
-    for (place, host) in (1..).zip(others) {
-        let role = if place < MANAGERS { "manager" } else { "worker" };
-        let token = docker.ok(&["swarm", "join-token", "-q", role])?;
-        host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
-    }
+    Hosts::join_as(hosts, ["manager", "manager", "worker"])?;
+    let docker = hosts[0].docker();
     let replicas = REPLICAS.to_string();
     let web = ["service", "create", "-q", "-d", "--name", "web", "--replicas", &replicas];
     let how = ["--network", "bridge", "--stop-signal", "KILL", "--restart-delay", "100ms"];

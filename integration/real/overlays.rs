@@ -64,12 +64,7 @@ fn live(hosts: &mut Hosts, outside: &Namespace) -> Result<()> {
 /// Two managers and a worker; `web` has a task on each, and so have the clients on either network.
 fn make_cluster(hosts: &[Host]) -> Result<()> {
     let manager = hosts[0].docker();
-    manager.ok(&["swarm", "init", "--advertise-addr", &hosts[0].address])?;
-    let remote = format!("{}:2377", hosts[0].address);
-    for (host, role) in hosts[1..].iter().zip(["manager", "worker"]) {
-        let token = manager.ok(&["swarm", "join-token", "-q", role])?;
-        host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
-    }
+    Hosts::join_as(hosts, ["manager", "worker"])?;
     for network in ["front", "back"] {
         manager.ok(&["network", "create", "-d", "overlay", network])?;
     }
