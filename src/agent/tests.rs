@@ -14,7 +14,7 @@ use skep_core::model::task::{TaskState, TaskStatus};
 use super::files::NoFiles;
 use super::status::ReportError;
 use super::*;
-use crate::dataplane::Settings;
+use crate::dataplane::{Leading, Settings};
 use crate::engine::sim::SimEngine;
 
 /// Longest wait for anything; only failing tests take it.
@@ -57,6 +57,16 @@ struct World {
     agent: Option<tokio::task::JoinHandle<()>>,
 }
 
+/// Packets are led by nobody else.
+struct Alone;
+
+#[async_trait]
+impl Leading for Alone {
+    async fn await_in_force(&self, _task: &TaskId, _index: u64) -> Result<(), tonic::Status> {
+        Ok(())
+    }
+}
+
 impl World {
     fn new() -> Self {
         let engine = SimEngine::new();
@@ -78,6 +88,7 @@ impl World {
             files: Arc::new(NoFiles),
             drains: Drains::new(
                 tokio::sync::watch::channel(Arc::default()).1,
+                Arc::new(Alone),
                 &Settings { kernel: false, ..Settings::default() },
             ),
             shutdown: self.shutdown.clone(),

@@ -1,7 +1,7 @@
 //! Which nodes are there: sessions opened, beaten and broken come in, verdicts and the next time to look come out.
 //! Times are of a clock that never jumps. Lives on the leader alone; a new leader begins with everyone awaited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::NodeId;
@@ -48,8 +48,8 @@ pub struct NoSession;
 enum Standing {
     /// Was there when another manager led.
     Awaited { until: Timestamp },
-    /// Beats.
-    Open { session: String, until: Timestamp },
+    /// Beats. `in_force` is the index of the state by which its network was last said to lead packets.
+    Open { session: String, until: Timestamp, in_force: u64 },
     /// Its connection broke; the session ended with it.
     Broken { until: Timestamp },
     /// Is gone.
@@ -94,7 +94,37 @@ impl Sessions {
     pub fn open(&mut self, node: NodeId, session: String, now: Timestamp) {
         self.look(now);
         let until = now.after(self.silence_max);
-        self.nodes.insert(node, Standing::Open { session, until });
+        self.nodes.insert(node, Standing::Open { session, until, in_force: 0 });
+    }
+
+    /// Notes that a node leads packets by the state of an index, or a later one.
+    ///
+    /// # Errors
+    /// When the session is not the node's current one.
+    pub fn in_force(&mut self, node: &NodeId, session: &str, index: u64) -> Result<(), NoSession> {
+        match self.nodes.get_mut(node) {
+            Some(Standing::Open { session: current, in_force, .. }) if current == session => {
+                *in_force = index.max(*in_force);
+                Ok(())
+            }
+            Some(
+                Standing::Open { .. }
+                | Standing::Awaited { .. }
+                | Standing::Broken { .. }
+                | Standing::Down { .. },
+            )
+            | None => Err(NoSession),
+        }
+    }
+
+    /// Tells whether one of these nodes may still lead packets as it was right before the state of an index. What the kernel
+    /// of a node was told holds on while its process is away; one that is down is not waited for.
+    pub fn is_behind(&self, nodes: &BTreeSet<NodeId>, index: u64) -> bool {
+        nodes.iter().any(|node| match self.nodes.get(node) {
+            Some(Standing::Open { in_force, .. }) => *in_force < index,
+            Some(Standing::Awaited { .. } | Standing::Broken { .. }) => true,
+            Some(Standing::Down { .. }) | None => false,
+        })
     }
 
     /// Notes a sign of life and returns when the next one is due.
@@ -110,7 +140,7 @@ impl Sessions {
         self.look(now);
         let due = now.after(self.silence_max);
         match self.nodes.get_mut(node) {
-            Some(Standing::Open { session: current, until }) if current == session => {
+            Some(Standing::Open { session: current, until, .. }) if current == session => {
                 *until = due;
                 Ok(self.silence_max / BEATS)
             }

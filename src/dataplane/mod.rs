@@ -34,7 +34,7 @@ use tracing::{debug, warn};
 /// What is answered to a packet, apart from the sockets.
 pub use dns::message;
 
-pub use drain::Drains;
+pub use drain::{Drains, Leading};
 pub use kernel::KernelError;
 
 pub use wireguard::{OwnKey, ProcessError, run_process};
@@ -70,19 +70,28 @@ pub struct DataPlane {
     settings: Settings,
     host: Host,
     plan: watch::Sender<Option<Arc<Desired>>>,
-    key: watch::Sender<OwnKey>,
+    tell: Tell,
+}
+
+/// Who is told of what only the data plane knows.
+#[derive(Debug, Default)]
+pub struct Tell {
+    /// How this node's tunnels are encrypted.
+    pub key: watch::Sender<OwnKey>,
+    /// Index of the state by which packets are led here.
+    pub in_force: watch::Sender<u64>,
 }
 
 impl DataPlane {
-    /// Makes one that serves nothing yet, for a node whose tunnels end at `addr`; tells `key` how they are encrypted.
-    pub fn new(settings: Settings, node: NodeId, addr: IpAddr, key: watch::Sender<OwnKey>) -> Self {
+    /// Makes one that serves nothing yet, for a node whose tunnels end at `addr`.
+    pub fn new(settings: Settings, node: NodeId, addr: IpAddr, tell: Tell) -> Self {
         Self {
             names: NameServers::new(settings.dns_port, settings.resolv_conf.clone()),
             relays: Relays::new(settings.publish_on),
             settings,
             host: host(node, addr),
             plan: watch::Sender::default(),
-            key,
+            tell,
         }
     }
 
@@ -96,8 +105,10 @@ impl DataPlane {
         mut assigned: watch::Receiver<Option<Arc<Assigned>>>,
         shutdown: CancellationToken,
     ) {
+        let kernel = self.open_kernel();
         let (led, mut is_led) = watch::channel(false);
-        let keeper = self.keep_kernel(led, shutdown.clone());
+        let (ruled, mut is_ruled) = watch::channel(None);
+        let keeper = self.keep_kernel(kernel, (led, ruled), shutdown.clone());
         let serve = async {
             let mut last: Option<Arc<State>> = None;
             let mut was = (false, false);
@@ -109,12 +120,18 @@ impl DataPlane {
                 if known.is_none_or(|last| may_differ(last, &state)) {
                     self.follow(&state, current, led);
                 }
+                if current && self.is_in_force(is_ruled.borrow_and_update().as_ref()) {
+                    self.tell.in_force.send_if_modified(|index| {
+                        std::mem::replace(index, state.index()) != state.index()
+                    });
+                }
                 (last, was) = (Some(state), (current, led));
                 tokio::select! {
                     Ok(()) = assigned.changed(), if !current => {}
                     () = shutdown.cancelled() => break,
                     changed = states.changed() => if changed.is_err() { break },
                     Ok(()) = is_led.changed() => {}
+                    Ok(()) = is_ruled.changed() => {}
                 }
             }
             tokio::join!(self.names.stop(), self.relays.stop());
@@ -122,33 +139,39 @@ impl DataPlane {
         tokio::join!(serve, keeper);
     }
 
-    /// Starts what keeps the kernel's network, if this daemon may.
+    /// Takes the kernel's network, if this daemon may keep it.
+    fn open_kernel(&mut self) -> Option<KernelPlane> {
+        let opened = self.settings.kernel.then(KernelPlane::open)?;
+        let unkept = "networks do not span hosts from here, and published ports are relayed";
+        let kernel = opened.inspect_err(|error| warn!(error = %chain(error), "{unkept}")).ok();
+        self.settings.kernel = kernel.is_some();
+        kernel
+    }
+
+    /// Keeps the kernel's network, if there is one to keep.
     fn keep_kernel(
         &self,
-        led: watch::Sender<bool>,
+        kernel: Option<KernelPlane>,
+        (led, ruled): (watch::Sender<bool>, watch::Sender<Option<Arc<Desired>>>),
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let plan = self.plan.subscribe();
-        let key = self.key.clone();
-        let kernel = self.settings.kernel.then(KernelPlane::open);
+        let key = self.tell.key.clone();
         async move {
-            match kernel {
-                Some(Ok(kernel)) => {
-                    let tunnel = wireguard::keep(plan.clone(), key, stop.clone());
-                    tokio::join!(Box::pin(kernel.run(plan, led, stop)), Box::pin(tunnel));
-                }
-                Some(Err(error)) => {
-                    key.send_replace(OwnKey::Known(None));
-                    warn!(
-                        error = %chain(&error),
-                        "networks do not span hosts from here, and published ports are relayed"
-                    );
-                }
-                None => {
-                    key.send_replace(OwnKey::Known(None));
-                }
-            }
+            let Some(kernel) = kernel else {
+                key.send_replace(OwnKey::Known(None));
+                return;
+            };
+            let tunnel = wireguard::keep(plan.clone(), key, stop.clone());
+            tokio::join!(Box::pin(kernel.run(plan, led, ruled, stop)), Box::pin(tunnel));
         }
+    }
+
+    /// Tells whether the rules in force, which are those of a plan, are those of the newest one.
+    fn is_in_force(&self, ruled: Option<&Arc<Desired>>) -> bool {
+        let plan = self.plan.borrow();
+        let are_equal = |plan: &Arc<Desired>| ruled.is_some_and(|ruled| Arc::ptr_eq(plan, ruled));
+        !self.settings.kernel || plan.as_ref().is_some_and(are_equal)
     }
 
     fn follow(&mut self, state: &State, current: bool, led: bool) {

@@ -44,7 +44,7 @@ async fn names_and_ports_follow_the_state() {
     let mut world = World::new(51, &[5]);
     let (sender, states) = watch::channel(world.state());
     let shutdown = CancellationToken::new();
-    let plane = DataPlane::new(settings, node(), ip("127.0.0.1"), watch::Sender::default());
+    let plane = DataPlane::new(settings, node(), ip("127.0.0.1"), Tell::default());
     let (_assigning, assigned) = watch::channel(None);
     let plane = tokio::spawn(plane.run(states, assigned, shutdown.clone()));
     let answer = |expect: Vec<IpAddr>| async move {

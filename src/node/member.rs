@@ -35,14 +35,14 @@ use super::enrol::plain;
 use super::identity::Identity;
 use super::machine::Machine;
 use super::upkeep;
-use crate::agent::link::Way;
+use crate::agent::link::{self, Way};
 use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
 use crate::api::EngineProxy;
 use crate::clock;
 use crate::config::Config;
-use crate::dataplane::{DataPlane, Drains, OwnKey};
+use crate::dataplane::{DataPlane, Drains, Leading, Tell};
 use crate::manager::ca::{Authority, NodeService, RootService};
 use crate::manager::dispatcher::{AgentService, Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
@@ -173,8 +173,13 @@ impl Member {
         let mut tasks = JoinSet::new();
         let events = Arc::new(EventLog::default());
         tasks.spawn(events::record(events.clone(), raft.events(), stop.clone()));
-        let (dispatcher, opened) =
-            Dispatcher::new(raft.clone(), identity.node.clone(), stop.clone());
+        let tell = Tell::default();
+        let (dispatcher, opened) = Dispatcher::new(
+            raft.clone(),
+            identity.node.clone(),
+            tell.in_force.subscribe(),
+            stop.clone(),
+        );
         tasks.spawn(dispatcher.clone().run(opened));
         let logs = Arc::new(Reader {
             raft: raft.clone(),
@@ -186,7 +191,7 @@ impl Member {
         let (relays, relay) = relays(around, &identity, &raft, &tls, &stop);
         let signer = Arc::new(Signer::new(tls.clone()));
         let authority = Authority::new(raft.clone(), signer.clone());
-        let services = services(&raft, authority, dispatcher, logs.clone(), relay.clone());
+        let services = services(&raft, authority, dispatcher.clone(), logs.clone(), relay.clone());
         let gate = Gate::new(identity.cluster.clone(), raft.watch());
         let server = Server::new(tls.clone(), gate, services);
         tasks.spawn(server.run(listen, stop.clone()));
@@ -194,7 +199,9 @@ impl Member {
         tasks.spawn(roster::run(raft.clone(), stop.clone()));
         tasks.spawn(rotation::run(raft.clone(), stop.clone()));
         tasks.spawn(roster::settle(raft.clone(), identity.advertise.to_string(), stop.clone()));
-        tasks.spawn(presence::run(raft.clone(), way(&logs, relays), stop.clone()));
+        let way = way(&logs, relays, tell.in_force.subscribe());
+        tasks.spawn(presence::run(raft.clone(), way.clone(), stop.clone()));
+        let leading = Group { raft: raft.clone(), dispatcher, way };
 
         let (sender, assignments) = watch::channel(None);
         tasks.spawn(assign_once_current(raft.clone(), identity.node.clone(), sender, stop.clone()));
@@ -204,12 +211,12 @@ impl Member {
             assigned: assignments.clone(),
             reports: Arc::new(Reporter { raft: raft.clone(), node: identity.node.clone() }),
             files,
-            drains: Drains::new(raft.watch(), &machine.data_plane),
+            drains: Drains::new(raft.watch(), Arc::new(leading), &machine.data_plane),
             shutdown: stop.clone(),
         }));
-        let (tell_tunnel_key, tunnel_key) = watch::channel(OwnKey::default());
+        let tunnel_key = tell.key.subscribe();
         let (node, addr) = (identity.node.clone(), identity.data_path);
-        let plane = DataPlane::new(machine.data_plane.clone(), node, addr, tell_tunnel_key);
+        let plane = DataPlane::new(machine.data_plane.clone(), node, addr, tell);
         tasks.spawn(plane.run(raft.watch(), assignments, stop.clone()));
         let consensus = (raft.clone(), key.clone());
         let credentials = (tls.clone(), signer.clone());
@@ -339,6 +346,32 @@ impl ReportSink for Reporter {
     }
 }
 
+/// The way to all nodes: from here while this manager leads, else through the one that does.
+struct Group {
+    raft: Arc<RaftNode>,
+    dispatcher: Arc<Dispatcher>,
+    way: Arc<Way>,
+}
+
+#[async_trait]
+impl Leading for Group {
+    async fn await_in_force(&self, task: &TaskId, index: u64) -> Result<(), tonic::Status> {
+        let mut leadership = self.raft.leadership();
+        leadership.borrow_and_update();
+        let asked = async {
+            if self.raft.is_leader() {
+                self.dispatcher.await_in_force(task, index).await
+            } else {
+                link::await_in_force(&self.way, task, index).await
+            }
+        };
+        tokio::select! {
+            answered = asked => answered,
+            _ = leadership.changed() => Err(tonic::Status::unavailable("another manager leads")),
+        }
+    }
+}
+
 /// Makes this node's end of relays, and the way to those of other nodes.
 fn relays(
     around: &Surroundings,
@@ -375,7 +408,7 @@ fn services(
 }
 
 /// What a manager's session with the leader needs: it is described by other means.
-fn way(reader: &Reader, relays: Arc<Relays>) -> Arc<Way> {
+fn way(reader: &Reader, relays: Arc<Relays>, in_force: watch::Receiver<u64>) -> Arc<Way> {
     Arc::new(Way {
         relays,
         node: reader.node.clone(),
@@ -383,6 +416,7 @@ fn way(reader: &Reader, relays: Arc<Relays>) -> Arc<Way> {
         engine: reader.engine.clone(),
         described: watch::channel(None).1,
         states: reader.raft.watch(),
+        in_force,
         told: watch::channel(None).0,
         open: watch::channel(None).0,
     })

@@ -24,6 +24,7 @@ use skep_raft::keys::{self, Keys};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tracing::{info, warn};
 
 use super::certificates::Certificates;
@@ -34,7 +35,7 @@ use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
-use crate::dataplane::{DataPlane, Drains, OwnKey};
+use crate::dataplane::{DataPlane, Drains, Leading, Tell};
 use crate::rpc::tls::Tls;
 
 /// A running worker.
@@ -73,6 +74,7 @@ impl Worker {
         let (describe, described) = watch::channel(None);
         let (told, heard) = watch::channel(None);
         let (open, sessions) = watch::channel(None);
+        let tell = Tell::default();
         let stop = CancellationToken::new();
         let way = Arc::new(Way {
             node: identity.node.clone(),
@@ -86,11 +88,12 @@ impl Worker {
             ),
             described,
             states: states.clone(),
+            in_force: tell.in_force.subscribe(),
             told,
             open,
         });
         let mut tasks = JoinSet::new();
-        let (key, own_key) = watch::channel(OwnKey::default());
+        let own_key = tell.key.subscribe();
         let certificates =
             Certificates::new(around, tls, held, managers.clone(), heard, (describe, own_key));
         let promoted = certificates.promoted();
@@ -111,13 +114,13 @@ impl Worker {
             engine: machine.engine.clone(),
             node: identity.node.clone(),
             assigned: assigned.clone(),
-            reports: Arc::new(Reporter(way)),
+            reports: Arc::new(Reporter(way.clone())),
             files,
-            drains: Drains::new(states.clone(), &machine.data_plane),
+            drains: Drains::new(states.clone(), Arc::new(Session(way)), &machine.data_plane),
             shutdown: stop.clone(),
         }));
         let (node, addr) = (identity.node.clone(), identity.data_path);
-        let plane = DataPlane::new(machine.data_plane.clone(), node, addr, key);
+        let plane = DataPlane::new(machine.data_plane.clone(), node, addr, tell);
         tasks.spawn(plane.run(states.clone(), assigned, stop.clone()));
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
         let tasks = Mutex::new(tasks);
@@ -177,5 +180,15 @@ impl ReportSink for Reporter {
     async fn report(&self, statuses: Vec<(TaskId, TaskStatus)>) -> Result<(), ReportError> {
         let told = link::report(&self.0, &statuses).await;
         told.map_err(|status| ReportError(status.message().to_owned()))
+    }
+}
+
+/// The way to all nodes, through the leader.
+struct Session(Arc<Way>);
+
+#[async_trait]
+impl Leading for Session {
+    async fn await_in_force(&self, task: &TaskId, index: u64) -> Result<(), Status> {
+        link::await_in_force(&self.0, task, index).await
     }
 }

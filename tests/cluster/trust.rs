@@ -34,6 +34,8 @@ const METHODS: &[(&str, bool)] = &[
     ("/docker.swarmkit.v1.LogBroker/ListenSubscriptions", true),
     ("/docker.swarmkit.v1.LogBroker/PublishLogs", true),
     ("/skep.v1.Agent/Follow", true),
+    ("/skep.v1.Agent/InForce", true),
+    ("/skep.v1.Agent/Await", true),
     ("/skep.v1.Logs/Read", false),
     ("/skep.v1.Relay/Open", false),
     ("/skep.v1.Relay/Listen", true),

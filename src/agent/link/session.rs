@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::{Manager, logs, relay, view};
+use super::{Manager, in_force, logs, relay, view};
 use crate::agent::relay::Relays;
 use crate::clock;
 use crate::engine::Engine;
@@ -51,6 +51,8 @@ pub struct Way {
     pub described: watch::Receiver<Option<NodeDescription>>,
     /// Where the node's tasks are found.
     pub states: watch::Receiver<Arc<State>>,
+    /// Index of the state by which this node leads packets.
+    pub in_force: watch::Receiver<u64>,
     /// What the manager told last.
     pub told: watch::Sender<Option<Told>>,
     /// The session there is.
@@ -93,7 +95,7 @@ async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
 }
 
 /// Keeps a session with the manager at `address` until it ends; returns why it did. `last` is the id of the last session,
-/// `views` takes what the node is shown, `opened` is told once there is one.
+/// `views` takes what the node is shown, absent where it has a copy of the state; `opened` is told once there is one.
 pub async fn hold(
     way: &Arc<Way>,
     address: &str,
@@ -164,16 +166,12 @@ async fn keep(
 ) -> Result<(), Status> {
     let mut described = way.described.clone();
     described.mark_unchanged();
-    let shown = async {
-        match views {
-            Some(views) => view::follow(open, views).await,
-            None => std::future::pending().await,
-        }
-    };
+    let (ask, asked) = watch::channel(0);
     tokio::select! {
         ended = Box::pin(listen(way, messages)) => Err(ended),
         ended = Box::pin(beat(open)) => Err(ended),
-        ended = Box::pin(shown) => Err(ended),
+        ended = Box::pin(view::follow(open, views, &ask)) => Err(ended),
+        ended = Box::pin(in_force::tell(way, open, asked)) => Err(ended),
         ended = Box::pin(logs::serve(way, open)) => Err(ended),
         ended = Box::pin(relay::serve(way, open)) => Err(ended),
         Ok(()) = described.changed() => Ok(()),

@@ -1,4 +1,5 @@
-//! Takes what the leader shows this node: whole at first, then what changes.
+//! Takes what the leader shows this node: whole at first, then what changes. A manager, which has a copy of the state, is
+//! asked alone how far it is.
 
 use std::sync::Arc;
 
@@ -13,29 +14,39 @@ use tonic_prost::ProstCodec;
 use super::session::Open;
 use crate::rpc::proto::{FollowRequest, ViewMessage};
 
-/// Follows until the stream ends; returns why it did. What was shown stays what is known.
-pub(super) async fn follow(open: &Open, views: &watch::Sender<Arc<State>>) -> Status {
+/// Follows until the stream ends; returns why it did. What was shown stays what is known; `asked` takes the index that the
+/// leader wants to hear of.
+pub(super) async fn follow(
+    open: &Open,
+    views: Option<&watch::Sender<Arc<State>>>,
+    asked: &watch::Sender<u64>,
+) -> Status {
     let mut incoming = Incoming::default();
-    let mut messages = match ask(open).await {
+    let mut messages = match ask(open, views.is_none()).await {
         Ok(messages) => messages,
         Err(status) => return status,
     };
     loop {
-        let taken = match messages.message().await {
-            Ok(Some(message)) => take(&mut incoming, &message),
-            Ok(None) => Err(Status::unavailable("the leader shows no more")),
-            Err(status) => Err(status),
-        };
-        match taken {
-            Ok(Some(state)) => drop(views.send_replace(state)),
-            Ok(None) => {}
+        let message = match messages.message().await {
+            Ok(Some(message)) => message,
+            Ok(None) => return Status::unavailable("the leader shows no more"),
             Err(status) => return status,
+        };
+        if let Some(views) = views {
+            match take(&mut incoming, &message) {
+                Ok(Some(state)) => drop(views.send_replace(state)),
+                Ok(None) => {}
+                Err(status) => return status,
+            }
+        }
+        if message.asked {
+            asked.send_replace(message.index);
         }
     }
 }
 
-async fn ask(open: &Open) -> Result<Streaming<ViewMessage>, Status> {
-    let request = Request::new(FollowRequest { session_id: open.id.clone() });
+async fn ask(open: &Open, is_manager: bool) -> Result<Streaming<ViewMessage>, Status> {
+    let request = Request::new(FollowRequest { session_id: open.id.clone(), is_manager });
     let path = PathAndQuery::from_static("/skep.v1.Agent/Follow");
     let codec = ProstCodec::<FollowRequest, ViewMessage>::default();
     let answer = open.grpc().await?.server_streaming(request, path, codec).await?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
 use crate::model::node::{Node, NodeAgent};
-use crate::model::service::{NetworkAttachment, Service, ServiceSpec, TaskSpec};
+use crate::model::service::{NetworkAttachment, Service, ServiceSpec, TaskSpec, VirtualIp};
 use crate::model::task::{Task, TaskNetwork, TaskState};
 use crate::model::tunnel_key::TunnelKey;
 use crate::model::{Annotations, Driver};
@@ -166,6 +166,16 @@ impl World {
         let service = service.expect("the test made the service first");
         let labels = &mut Arc::make_mut(&mut service.spec).annotations.labels;
         labels.insert(label.to_owned(), value.to_owned());
+    }
+
+    /// Gives a service an address on a network.
+    pub fn virtual_ip(&mut self, service: &str, network: &str, addr: &str) {
+        let network = self.network_named(network).id.clone();
+        let mut services = self.services.iter_mut();
+        let service = services.find(|it| it.spec.annotations.name == service);
+        let service = service.expect("the test made the service first");
+        let endpoint = service.endpoint.get_or_insert_default();
+        endpoint.virtual_ips.push(VirtualIp { network, addr: ip(addr), prefix: 24 });
     }
 
     /// Removes all services; their tasks are still to be stopped.

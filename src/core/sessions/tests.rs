@@ -134,3 +134,27 @@ fn the_setting_is_the_silence_that_counts() {
     sessions.set_heartbeat(Duration::ZERO);
     assert_eq!(sessions.beat(&node(1), "s", at(0)), Ok(SILENCE_MIN / BEATS));
 }
+
+#[test]
+fn nodes_are_waited_for_until_they_lead_by_the_state_or_are_down() {
+    let agent = NodeAgent::Skep { version: String::new() };
+    let mut sessions = Sessions::take_over([(&node(2), &agent)], Duration::from_secs(5), at(0));
+    let behind = |sessions: &Sessions, number| sessions.is_behind(&[node(number)].into(), 7);
+    sessions.open(node(1), "s".to_owned(), at(0));
+    assert!(behind(&sessions, 1) && behind(&sessions, 2));
+    assert!(!behind(&sessions, 3), "nobody knows it");
+    assert_eq!(sessions.in_force(&node(1), "s", 6), Ok(()));
+    assert!(behind(&sessions, 1));
+    assert_eq!(sessions.in_force(&node(1), "r", 7), Err(NoSession));
+    assert_eq!(sessions.in_force(&node(2), "s", 7), Err(NoSession));
+    assert_eq!(sessions.in_force(&node(1), "s", 8), Ok(()));
+    assert_eq!(sessions.in_force(&node(1), "s", 5), Ok(()), "an older word may come later");
+    assert!(!behind(&sessions, 1));
+    assert!(sessions.is_behind(&[node(1), node(2)].into(), 7));
+    sessions.close(&node(1), "s", at(10));
+    assert!(behind(&sessions, 1), "its kernel goes on");
+    look_until(&mut sessions, 3000);
+    assert!(!behind(&sessions, 2), "it is down");
+    look_until(&mut sessions, 3010);
+    assert!(!sessions.is_behind(&[node(1), node(2)].into(), 7));
+}

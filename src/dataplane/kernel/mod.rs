@@ -101,11 +101,13 @@ impl KernelPlane {
         Ok(Self { netlink, rules: Rules::default(), accepts: None, backends, _hold: hold })
     }
 
-    /// Follows the plan, once there is one, until `stop`; tells `led` whether its packet rules are in force.
+    /// Follows the plan, once there is one, until `stop`; tells `led` whether all of it is as it should be and leads packets,
+    /// `ruled` by which plan these are led.
     pub async fn run(
         mut self,
         mut plan: watch::Receiver<Option<Arc<Desired>>>,
         led: watch::Sender<bool>,
+        ruled: watch::Sender<Option<Arc<Desired>>>,
         stop: CancellationToken,
     ) {
         let mut links = match link_events() {
@@ -121,7 +123,15 @@ impl KernelPlane {
         loop {
             let wanted = plan.borrow_and_update().clone();
             if let Some(wanted) = wanted {
-                let outcome = self.pass(&wanted).await;
+                let walls = self.lead(&wanted).await;
+                if walls.is_ok() {
+                    ruled.send_if_modified(|held| {
+                        let last = held.replace(wanted.clone());
+                        last.is_none_or(|last| !Arc::ptr_eq(&last, &wanted))
+                    });
+                }
+                let joined = self.join(&wanted).await;
+                let outcome = walls.and(joined);
                 led.send_replace(outcome.is_ok() && !wanted.rules.tables.is_empty());
                 note(&outcome, &mut failure);
             }
@@ -143,14 +153,19 @@ impl KernelPlane {
     /// Says what could not be done.
     pub async fn clear(&mut self) -> Result<(), KernelError> {
         self.accepts = None;
-        self.pass(&Desired::default()).await
+        let none = Desired::default();
+        self.lead(&none).await.and(self.join(&none).await)
     }
 
-    /// Brings what is there to what should be.
-    async fn pass(&mut self, wanted: &Desired) -> Result<(), KernelError> {
-        // The walls stand before what they keep apart is joined.
-        let walls = self.rules.set(&wanted.rules).await;
+    /// Brings packet rules to what they should be. The walls stand before what they keep apart is joined.
+    async fn lead(&mut self, wanted: &Desired) -> Result<(), KernelError> {
+        let set = self.rules.set(&wanted.rules).await;
         self.forget_exchanges(wanted).await;
+        set
+    }
+
+    /// Brings links and what hangs on them to what they should be.
+    async fn join(&mut self, wanted: &Desired) -> Result<(), KernelError> {
         let mut kernel = self.netlink.observe().await?;
         settings::read(wanted.settings.keys(), &mut kernel);
         kernel.accepts = match &self.accepts {
@@ -158,7 +173,7 @@ impl KernelPlane {
             None => accepts::list().await,
         };
         self.accepts = Some(kernel.accepts.clone());
-        let mut first_error = walls.err();
+        let mut first_error = None;
         for step in steps(wanted, &kernel) {
             debug!(?step, "network");
             if let Err(error) = self.carry_out(step).await {

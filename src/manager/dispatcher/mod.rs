@@ -4,6 +4,7 @@
 //! A follower refuses and names the leader, see [`Dispatcher::lead`]: nodes go there.
 
 mod assignments;
+mod in_force;
 mod judge;
 mod session;
 mod view;
@@ -36,6 +37,8 @@ use crate::rpc::{AGENT_KEY, LEADER_KEY};
 
 pub use view::AgentService;
 
+use in_force::InForce;
+
 /// Connections of sessions waiting to be watched.
 const OPENED_MAX: usize = 1024;
 
@@ -48,6 +51,8 @@ pub struct Dispatcher {
     sessions: Mutex<Option<Sessions>>,
     /// Counts changes of the sessions, beats left out.
     changed: watch::Sender<u64>,
+    /// What nodes lead packets by.
+    in_force: InForce,
     opened: mpsc::Sender<Opened>,
     stop: CancellationToken,
 }
@@ -64,15 +69,19 @@ pub struct OpenedSessions(mpsc::Receiver<Opened>);
 
 impl Dispatcher {
     /// Prepares to serve; [`Dispatcher::run`] must run beside.
+    ///
+    /// `in_force` is the index of the state by which this node leads packets.
     pub fn new(
         raft: Arc<RaftNode>,
         node: NodeId,
+        in_force: watch::Receiver<u64>,
         stop: CancellationToken,
     ) -> (Arc<Self>, OpenedSessions) {
         let (opened, receiver) = mpsc::channel(OPENED_MAX);
         let changed = watch::channel(0).0;
         let sessions = Mutex::default();
-        let dispatcher = Self { raft, node, sessions, changed, opened, stop };
+        let in_force = InForce::new(in_force);
+        let dispatcher = Self { raft, node, sessions, changed, in_force, opened, stop };
         (Arc::new(dispatcher), OpenedSessions(receiver))
     }
 

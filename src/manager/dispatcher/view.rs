@@ -7,15 +7,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream;
 use skep_core::error::chain;
+use skep_core::model::node::Role;
 use skep_core::state::State;
 use skep_core::view::{Part, View, may_differ};
 use skep_raft::CodecError;
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Request, Status};
 
 use super::Dispatcher;
 use super::session::Line;
-use crate::rpc::glue::{Messages, RpcService, server_streaming, unimplemented};
+use crate::rpc::glue::{Messages, RpcService, server_streaming, unary, unimplemented};
 use crate::rpc::proto::{FollowRequest, ViewMessage};
 use crate::rpc::server::member_of;
 
@@ -29,20 +31,30 @@ struct Following {
     seen: Option<Arc<State>>,
     /// What is left of the last change.
     waiting: VecDeque<ViewMessage>,
+    /// Whether the node has a copy of the state itself.
+    is_manager: bool,
+    /// Index that somebody waits for all nodes to lead packets by.
+    asked: watch::Receiver<u64>,
+    /// Index that the node was asked for last.
+    last_asked: u64,
 }
 
 async fn messages(
     dispatcher: Arc<Dispatcher>,
     request: Request<FollowRequest>,
 ) -> Result<Messages<ViewMessage>, Status> {
-    let node = member_of(&request)?.node;
-    let session = request.into_inner().session_id;
+    let member = member_of(&request)?;
+    let (node, role) = (member.node, member.role);
+    let FollowRequest { session_id: session, is_manager } = request.into_inner();
     dispatcher.check(&node, &session)?;
+    let is_manager = is_manager && role == Role::Manager;
     let current = dispatcher.raft.read().await;
     current.map_err(|error| Status::unavailable(error.to_string()))?;
     let view = View::new(node.clone());
     let line = Line::new(dispatcher, node, session);
-    let following = Following { line, view, seen: None, waiting: VecDeque::new() };
+    let asked = line.dispatcher.in_force.asked();
+    let waiting = VecDeque::new();
+    let following = Following { line, view, seen: None, waiting, is_manager, asked, last_asked: 0 };
     Ok(Box::pin(stream::unfold(Some(following), |following| async move {
         let mut following = following?;
         match following.next().await {
@@ -60,11 +72,27 @@ impl Following {
             }
             let state = self.line.states.borrow_and_update().clone();
             self.line.check()?;
-            if self.look(state)? {
+            if !self.is_manager && self.look(state.clone())? {
                 continue;
             }
-            self.line.wait().await?;
+            if let Some(message) = self.ask(state.index()) {
+                return Ok(message);
+            }
+            tokio::select! {
+                waited = self.line.wait() => waited?,
+                Ok(()) = self.asked.changed() => {}
+            }
         }
+    }
+
+    /// Asks the node to tell when it leads packets by this state, if somebody waits for it or for one before it.
+    fn ask(&mut self, index: u64) -> Option<ViewMessage> {
+        let asked = *self.asked.borrow_and_update();
+        let is_news = asked > self.last_asked && asked <= index;
+        is_news.then(|| {
+            self.last_asked = index;
+            ViewMessage { index, complete: true, asked: true, ..ViewMessage::default() }
+        })
     }
 
     /// Goes on to a state; tells whether there is anything to send.
@@ -116,6 +144,8 @@ impl RpcService for AgentService {
     async fn call(&self, method: &str, request: http::Request<Body>) -> http::Response<Body> {
         match method {
             "Follow" => server_streaming(request, |asked| messages(self.0.clone(), asked)).await,
+            "InForce" => unary(request, |told| async { self.0.take_in_force(told) }).await,
+            "Await" => unary(request, |asked| self.0.answer_await(asked)).await,
             _ => unimplemented(),
         }
     }

@@ -26,6 +26,9 @@ pub struct SkepDescription {
 pub struct FollowRequest {
     #[prost(string, tag = "1")]
     pub session_id: String,
+    /// Whether the node has a copy of the state, so that it needs to be told of nothing but [`ViewMessage::asked`].
+    #[prost(bool, tag = "2")]
+    pub is_manager: bool,
 }
 
 /// Parts of a change of what a node is shown, in the encoding of the log.
@@ -43,7 +46,36 @@ pub struct ViewMessage {
     /// Whether the change is complete with this.
     #[prost(bool, tag = "4")]
     pub complete: bool,
+    /// Whether the node is to tell when it leads packets by the state of this index.
+    #[prost(bool, tag = "5")]
+    pub asked: bool,
 }
+
+/// Tells that the node leads packets by the state of an index, or a later one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InForceRequest {
+    #[prost(string, tag = "1")]
+    pub session_id: String,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InForceResponse {}
+
+/// Asks to be answered when every node leads packets for a task by the state of an index, or a later one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AwaitRequest {
+    #[prost(string, tag = "1")]
+    pub session_id: String,
+    #[prost(string, tag = "2")]
+    pub task_id: String,
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AwaitResponse {}
 
 /// Asks the leader for the output of a task on any node.
 #[derive(Clone, PartialEq, prost::Message)]
