@@ -7,7 +7,9 @@ use std::time::Duration;
 use openraft::async_runtime::{Instant as _, WatchReceiver};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError as ApiError};
 use openraft::raft::Precondition;
-use openraft::{BasicNode, ChangeMembers, EntryPayload, Membership, RaftMetrics, ServerState};
+use openraft::{
+    BasicNode, ChangeMembers, EntryPayload, Membership, RaftMetrics, ReadPolicy, ServerState,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
@@ -88,6 +90,7 @@ impl RaftNode {
                 outcome = self.change_through(attempt, &change, retries.deadline).await;
             }
             if !is_elsewhere(&outcome) {
+                self.note_own_removal(&outcome);
                 return outcome;
             }
             if !retries.wait().await {
@@ -95,6 +98,13 @@ impl RaftNode {
             }
         }
         Err(ProposeError::NoLeader.into())
+    }
+
+    /// A learner that was removed is sent nothing more, and asks for no votes: it hears of it when it asks for its own.
+    fn note_own_removal(&self, outcome: &Result<(), ChangeError>) {
+        if matches!(outcome, Err(ChangeError::NotMember(id)) if *id == self.inner.node_id) {
+            self.inner.removed.send_replace(true);
+        }
     }
 
     /// Asks one of the others, and whom that one says to lead: to a node that moved nobody comes who could tell.
@@ -144,8 +154,15 @@ impl RaftNode {
         }
         let mut retries = Retries::until(self, deadline);
         loop {
-            if self.try_change(change, deadline).await? {
-                return Ok(());
+            match self.try_change(change, deadline).await {
+                // One that leads no more, and has yet to hear so, may not know of the newest members.
+                Err(ChangeError::NotMember(id)) => {
+                    self.read_index_here(ReadPolicy::ReadIndex, deadline).await?;
+                    return Err(ChangeError::NotMember(id));
+                }
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(error),
             }
             if !retries.wait().await {
                 return Err(ProposeError::NoLeader.into());

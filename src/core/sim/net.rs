@@ -24,8 +24,10 @@ pub(super) enum Message {
     AskIndex { ticket: u64 },
     /// So far; or the one asked does not know.
     Index { ticket: u64, index: Option<u64> },
-    /// A node that is to be a manager asks to be taken into the group; one that learns asks for its vote.
-    Join { node: NodeId, id: u64, place: usize },
+    /// A node that is to be a manager asks to be taken into the group; one that `learns` asks for its vote.
+    Join { node: NodeId, id: u64, place: usize, learns: bool },
+    /// The leader of a term does not have it in the group: it was taken out, or is to be no manager.
+    NotTaken { id: u64, term: u64 },
     /// A node asks for a session.
     Open { node: NodeId, attempt: u64 },
     /// It has one.
@@ -92,6 +94,7 @@ impl Message {
             | Self::Beat { .. }
             | Self::Beaten { .. }
             | Self::Report { .. }
+            | Self::NotTaken { .. }
             | Self::Reported { .. } => false,
         }
     }

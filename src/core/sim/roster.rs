@@ -141,15 +141,24 @@ impl World {
         if members.all.is_empty() && manager.joins_until <= now {
             return self.become_worker(place);
         }
-        let to = if members.all.contains_key(&id) {
-            manager.leader_place()
-        } else {
-            manager.asked += 1;
-            known.get(manager.asked % known.len().max(1)).copied()
-        };
-        if let Some(to) = to {
-            self.send(place, to, Message::Join { node, id, place });
+        // One that was taken out hears of no leader any more.
+        let learns = members.all.contains_key(&id);
+        let others: Vec<_> = members.all.values().copied().filter(|at| *at != place).collect();
+        let asked = if learns { others } else { known };
+        manager.asked += 1;
+        if let Some(to) = asked.get(manager.asked % asked.len().max(1)) {
+            self.send(place, *to, Message::Join { node, id, place, learns });
         }
+    }
+
+    /// A manager hears that it does not belong to the group.
+    pub(super) fn not_taken(&mut self, place: usize, id: u64, term: u64) -> Result<(), Broken> {
+        let Some(manager) = &mut self.machines[place].manager else { return Ok(()) };
+        if manager.peer.id != id || term < manager.peer.term() {
+            return Ok(());
+        }
+        manager.peer.removed = true;
+        self.settle(place)
     }
 
     /// Takes a manager into the group, one step each time that it asks.
@@ -157,19 +166,24 @@ impl World {
         &mut self,
         at: usize,
         node: &NodeId,
-        id: u64,
+        (id, learns): (u64, bool),
         place: usize,
     ) -> Result<(), Broken> {
         let Some(manager) = &mut self.machines[at].manager else { return Ok(()) };
         if manager.ready.is_none() {
             let leader = manager.leader_place().filter(|leader| *leader != at);
             if let Some(leader) = leader {
-                self.send(at, leader, Message::Join { node: node.clone(), id, place });
+                self.send(at, leader, Message::Join { node: node.clone(), id, place, learns });
             }
             return Ok(());
         }
         let known = manager.state.nodes().get(node).filter(|it| it.role == Role::Manager);
-        let Some(known) = known else { return Ok(()) };
+        let was_taken_out = learns && !manager.peer.store.members().all.contains_key(&id);
+        let Some(known) = known.filter(|_| !was_taken_out) else {
+            let term = manager.peer.term();
+            self.send(at, place, Message::NotTaken { id, term });
+            return Ok(());
+        };
         if known.manager.as_ref().is_none_or(|status| status.raft_id != id) {
             let addr = address(place);
             let status = ManagerStatus { leader: false, reachable: true, addr, raft_id: id };
@@ -186,15 +200,15 @@ impl World {
         if members.voters.contains(&id) {
             return Ok(());
         }
-        let learns = members.all.insert(id, place).is_some();
-        if learns {
+        let is_known = members.all.insert(id, place).is_some();
+        if is_known {
             if !manager.peer.is_caught_up(id) {
                 return Ok(());
             }
             members.voters.insert(id);
         }
         self.change_members(at, members.clone(), false)?;
-        if !learns && self.settings.bug == Some(PlantedBug::ChangesOverlap) {
+        if !is_known && self.settings.bug == Some(PlantedBug::ChangesOverlap) {
             // It gives the vote before the group has agreed to take the node in.
             members.voters.insert(id);
             self.change_members(at, members, false)?;

@@ -128,7 +128,10 @@ impl World {
             }
             Message::Proposed { ticket, answer } => return self.proposed(to, ticket, answer),
             Message::Index { ticket, index } => return self.indexed(to, ticket, index),
-            Message::Join { node, id, place } => return self.join(to, &node, id, place),
+            Message::Join { node, id, place, learns } => {
+                return self.join(to, &node, (id, learns), place);
+            }
+            Message::NotTaken { id, term } => return self.not_taken(to, id, term),
             Message::Open { node, attempt } => self.open_session(to, from, node, attempt),
             Message::Opened { attempt, session, told } => {
                 self.session_opened(to, attempt, session, told);

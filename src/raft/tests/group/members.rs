@@ -103,6 +103,28 @@ async fn leadership_moves_and_a_removed_leader_hands_over_first() -> TestResult 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_was_removed_hears_of_it_when_it_asks_for_its_vote() -> TestResult {
+    let mut group = Group::new(2, 7).await?;
+    group.start(3, tempfile::tempdir()?).await?;
+    let (voter, learner) = (group.node(1), group.node(3));
+    voter.change(Change::AddLearner { id: 3, address: address(3) }).await?;
+    wait(&learner, "taken in", |metrics| {
+        metrics.membership_config.membership().get_node(&3).is_some()
+    })
+    .await?;
+    voter.change(Change::Remove { id: 3 }).await?;
+    assert!(!*learner.removed().borrow());
+    let refused = learner.change(Change::Promote { id: 3 }).await;
+    assert_eq!(refused, Err(ChangeError::NotMember(3)));
+    assert!(*learner.removed().borrow());
+    // What others ask for it tells nothing about them.
+    assert_eq!(voter.change(Change::Promote { id: 3 }).await, Err(ChangeError::NotMember(3)));
+    assert!(!*voter.removed().borrow());
+    group.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_would_cost_the_quorum_is_refused() -> TestResult {
     let mut group = Group::new(3, 5).await?;
     let leader = group.leader_of(&[1, 2, 3]).await?;
