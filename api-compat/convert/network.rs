@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use skep_core::labels::{self, Bearer};
 use skep_core::model::network::{IpamConfig, IpamOptions, Network, NetworkSpec};
 use skep_core::model::service::{PublishMode, Service};
 use skep_core::model::task::TaskState;
@@ -135,6 +136,8 @@ pub fn spec_from_wire(
     wording: Wording,
 ) -> Result<NetworkSpec, ApiError> {
     check(&request, wording)?;
+    let bearer = if request.ingress { Bearer::Mesh } else { Bearer::Network };
+    labels::check(bearer, &request.labels).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let ipam = request.ipam.map(|ipam| IpamOptions {
         driver: Driver { name: ipam.driver, options: ipam.options.unwrap_or_default() },
         configs: ipam

@@ -18,6 +18,13 @@ pub const PUBLISH_INTERFACE: &str = "skep.publish.interface";
 /// Of nodes: for how long after its certificate ran out a node may ask for another one.
 pub const CERTIFICATE_GRACE: &str = "skep.certificate-grace";
 
+/// Of the network of the routing mesh: which networks are encrypted that nobody asks it for, with [`ENCRYPT_ALL`] itself and
+/// all overlays that are made while it is there.
+pub const ENCRYPT: &str = "skep.encrypt";
+
+/// Its one value.
+pub const ENCRYPT_ALL: &str = "all";
+
 /// What carries labels that mean something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bearer {
@@ -25,6 +32,10 @@ pub enum Bearer {
     Service,
     /// A node.
     Node,
+    /// The network of the routing mesh.
+    Mesh,
+    /// Another network.
+    Network,
 }
 
 /// Where a published port is open.
@@ -55,6 +66,21 @@ pub enum InvalidLabel {
         /// Its value.
         value: String,
     },
+    /// A label of the mesh's network on another one.
+    #[error(
+        "label {0} is for the network of the routing mesh, made with --ingress, and holds for all"
+    )]
+    Misplaced(&'static str),
+    /// A value other than the one there is.
+    #[error("invalid value {value:?} of label {label}: it is {wanted:?} or not there")]
+    Word {
+        /// The label.
+        label: &'static str,
+        /// Its value.
+        value: String,
+        /// The one there is.
+        wanted: &'static str,
+    },
     /// A value that is no place.
     #[error(
         "invalid value {value:?} of label {label}: an interface or an address of one is wanted, as in eth0 or 192.0.2.7"
@@ -84,9 +110,19 @@ pub fn check(bearer: Bearer, labels: &Labels) -> Result<(), InvalidLabel> {
             (Bearer::Node, CERTIFICATE_GRACE) if duration(&value).is_none() => {
                 return Err(InvalidLabel::Time { label: CERTIFICATE_GRACE, value });
             }
-            (Bearer::Service, DRAIN | PUBLISH_INTERFACE) | (Bearer::Node, CERTIFICATE_GRACE) => {}
+            (Bearer::Mesh, ENCRYPT) if value != ENCRYPT_ALL => {
+                return Err(InvalidLabel::Word { label: ENCRYPT, value, wanted: ENCRYPT_ALL });
+            }
+            (Bearer::Network, ENCRYPT) => return Err(InvalidLabel::Misplaced(ENCRYPT)),
+            (Bearer::Service, DRAIN | PUBLISH_INTERFACE)
+            | (Bearer::Node, CERTIFICATE_GRACE)
+            | (Bearer::Mesh, ENCRYPT) => {}
             (Bearer::Service, _) => {
                 let known = "skep.lb.drain and skep.publish.interface";
+                return Err(InvalidLabel::Unknown { label: label.clone(), known });
+            }
+            (Bearer::Mesh | Bearer::Network, _) => {
+                let known = ENCRYPT;
                 return Err(InvalidLabel::Unknown { label: label.clone(), known });
             }
             (Bearer::Node, _) => {
@@ -197,6 +233,19 @@ mod tests {
         assert_eq!(
             text(Bearer::Node, DRAIN, "30s"),
             "unknown label \"skep.lb.drain\": those of skep's here are skep.certificate-grace"
+        );
+        assert_eq!(text(Bearer::Mesh, ENCRYPT, "all"), "ok");
+        assert_eq!(
+            text(Bearer::Mesh, ENCRYPT, "some"),
+            "invalid value \"some\" of label skep.encrypt: it is \"all\" or not there"
+        );
+        assert_eq!(
+            text(Bearer::Network, ENCRYPT, "all"),
+            "label skep.encrypt is for the network of the routing mesh, made with --ingress, and holds for all"
+        );
+        assert_eq!(
+            text(Bearer::Network, "skep.mtu", "1"),
+            "unknown label \"skep.mtu\": those of skep's here are skep.encrypt"
         );
         assert_eq!(
             text(Bearer::Service, DRAIN, "soon"),

@@ -26,7 +26,7 @@ const OVERLAY_MTU: u32 = 1450;
 const ENCRYPTED_MTU: u32 = OVERLAY_MTU - 80;
 
 /// Option of networks whose packets are encrypted on their way between nodes.
-const ENCRYPTED: &str = "encrypted";
+pub const ENCRYPTED: &str = "encrypted";
 
 /// How a container is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Write, not_found};
+use crate::agent::network::ENCRYPTED;
 use crate::command::NetworkPatch;
 use crate::id::NetworkId;
+use crate::labels::{ENCRYPT, ENCRYPT_ALL};
 use crate::model::Kind;
 use crate::model::network::{IpamOptions, Network, NetworkAllocation, NetworkSpec};
 use crate::model::service::ServiceSpec;
@@ -27,6 +29,13 @@ pub(super) fn publishes(spec: &ServiceSpec) -> bool {
 fn is_overlay(spec: &NetworkSpec) -> bool {
     spec.driver.as_ref().is_none_or(|driver| driver.name.is_empty() || driver.name == OVERLAY)
         && !spec.predefined
+}
+
+/// Has a network encrypted as if its user had asked for it.
+fn encrypted(mut spec: NetworkSpec) -> NetworkSpec {
+    let driver = spec.driver.get_or_insert_default();
+    driver.options.entry(ENCRYPTED.to_owned()).or_default();
+    spec
 }
 
 /// Returns the subnets that address management names; texts that are no subnets name none.
@@ -95,8 +104,20 @@ impl State {
         if !network.spec.predefined {
             write.tell(Kind::Network, Action::Create, &network.id, name);
         }
-        self.put_network(Arc::new(Network { meta: write.made(), ..network }));
+        let spec = if is_overlay(&network.spec) && self.encrypts_all(&network.spec) {
+            encrypted(network.spec)
+        } else {
+            network.spec
+        };
+        self.put_network(Arc::new(Network { meta: write.made(), spec, ..network }));
         Ok(())
+    }
+
+    /// Tells whether overlays are encrypted that nobody asked it for; a network of the mesh to be says so itself.
+    fn encrypts_all(&self, made: &NetworkSpec) -> bool {
+        let meshes = self.networks.values().map(|it| &it.spec).filter(|it| it.ingress);
+        let mesh = meshes.chain(Some(made).filter(|it| it.ingress)).next();
+        mesh.and_then(|it| it.annotations.labels.get(ENCRYPT)).is_some_and(|it| it == ENCRYPT_ALL)
     }
 
     pub(super) fn remove_network(

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::fixture::*;
+use crate::agent::network::is_encrypted;
 use crate::command::{AuthFrom, Change, Command, NewTask, ServicePatch, TaskPatch};
 use crate::model::container::ConfigReference;
+use crate::model::network::NetworkSpec;
 use crate::model::node::{ManagerStatus, NodeSpec, NodeState, NodeStatus, Role};
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
@@ -12,7 +14,7 @@ use crate::model::service::{
     UpdateProgress, UpdateState, UpdateStatus,
 };
 use crate::model::task::{TaskNetwork, TaskState, TaskStatus};
-use crate::model::{Kind, Sensitive};
+use crate::model::{Driver, Kind, Sensitive};
 use crate::state::{Action, Rejected, State};
 use crate::time::Timestamp;
 
@@ -329,6 +331,34 @@ fn there_is_one_ingress_network_and_it_is_kept_while_needed() {
     let publish = world.create_service(0, publishing("web", 80, PublishMode::Ingress));
     assert_eq!(publish, Err(Rejected::NoIngress));
     world.must(second);
+}
+
+#[test]
+fn the_label_of_the_mesh_encrypts_what_is_made_while_it_is_there() {
+    let mut world = World::new();
+    let create = |number, name: &str, change: &dyn Fn(&mut NetworkSpec)| {
+        let mut spec = network_spec(name, "");
+        change(&mut spec);
+        Command::CreateNetwork { id: network_id(number), spec: Box::new(spec) }
+    };
+    let labelled = |spec: &mut NetworkSpec| {
+        spec.ingress = true;
+        spec.annotations.labels.insert("skep.encrypt".to_owned(), "all".to_owned());
+    };
+    let local = |spec: &mut NetworkSpec| {
+        spec.driver = Some(Driver { name: "macvlan".to_owned(), ..Driver::default() });
+    };
+    world.must(create(1, "before", &|_| {}));
+    world.must(Command::RemoveNetwork { id: network_id(0) });
+    world.must(create(2, "mesh", &labelled));
+    world.must(create(3, "front", &|_| {}));
+    world.must(create(4, "local", &local));
+    let encrypted =
+        |world: &World, number| is_encrypted(&world.state.networks()[&network_id(number)]);
+    assert_eq!([1, 2, 3, 4].map(|it| encrypted(&world, it)), [false, true, true, false]);
+    world.must(Command::RemoveNetwork { id: network_id(2) });
+    world.must(create(5, "after", &|_| {}));
+    assert!(!encrypted(&world, 5));
 }
 
 #[test]
