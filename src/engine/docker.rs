@@ -110,6 +110,7 @@ impl Engine for DockerEngine {
         let part = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(NodeDescription {
             host_subnets: routes::host_subnets(),
+            host_addresses: routes::host_addresses(),
             engine_api: Some((part(version.major_version), part(version.minor_version))),
             ..convert::description(info)
         })

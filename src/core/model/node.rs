@@ -1,7 +1,7 @@
 //! A member of the cluster: what the user wants of it, what it has, how it is.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,9 @@ pub enum Availability {
     Drain,
 }
 
+/// So many addresses of its host are told of a node.
+pub const HOST_ADDRESSES_MAX: usize = 16;
+
 /// What a node told of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -114,6 +117,8 @@ pub struct NodeDescription {
     pub engine_api: Option<(u32, u32)>,
     /// Subnets that its host routes on its own, those of the cluster's networks left out.
     pub host_subnets: Vec<String>,
+    /// IPv6 addresses of its host, those of bridges left out.
+    pub host_addresses: Vec<Ipv6Addr>,
     /// Its end of the tunnels between nodes; absent where it is the address that managers see.
     pub data_path: Option<IpAddr>,
     /// By which others encrypt what they send it; absent as long as it has no encrypted tunnels.

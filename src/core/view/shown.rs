@@ -58,6 +58,7 @@ pub(super) fn shown_neighbour(node: &Node) -> Node {
         id: node.id.clone(),
         description: NodeDescription {
             data_path: node.description.data_path,
+            host_addresses: node.description.host_addresses.clone(),
             tunnel_key: node.description.tunnel_key,
             ..NodeDescription::default()
         },

@@ -1,6 +1,8 @@
-//! The subnets that this host routes, as the kernel lists them. Changes no route.
+//! The subnets that this host routes and its IPv6 addresses, as the kernel lists them. Changes none of them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use skep_core::model::node::HOST_ADDRESSES_MAX;
 
 /// Flag of a route that is in use.
 const UP: u32 = 1;
@@ -28,6 +30,30 @@ fn route(line: &str) -> Option<String> {
     counts.then(|| format!("{base}/{prefix}"))
 }
 
+/// Returns the host's IPv6 addresses by which others may know it. None where the kernel has no IPv6.
+pub(super) fn host_addresses() -> Vec<Ipv6Addr> {
+    let listed = std::fs::read_to_string("/proc/net/if_inet6");
+    listed.map(|table| addresses(&table)).unwrap_or_default()
+}
+
+/// Reads the table: one address a line in hexadecimal, then link, prefix length, scope, flags and the link's name.
+fn addresses(table: &str) -> Vec<Ipv6Addr> {
+    const GLOBAL: &str = "00";
+    let mut addresses: Vec<Ipv6Addr> = table
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [addr, _, _, scope, _, interface] = words[..] else { return None };
+            let is_bridge = ["docker", "br-"].iter().any(|head| interface.starts_with(head));
+            let counts = scope == GLOBAL && !is_bridge && !is_own(interface);
+            counts.then(|| u128::from_str_radix(addr, 16).ok().map(Ipv6Addr::from_bits)).flatten()
+        })
+        .collect();
+    addresses.sort_unstable();
+    addresses.truncate(HOST_ADDRESSES_MAX);
+    addresses
+}
+
 /// Bridges of the cluster's networks are named after their VXLAN id.
 fn is_own(interface: &str) -> bool {
     let number = interface.strip_prefix("sk").and_then(|rest| rest.split_once('-'));
@@ -48,5 +74,17 @@ mod tests {
             down0 000012AC 00000000 0000 0 0 0 0000FFFF 0 0 0\n\
             bad\n";
         assert_eq!(parse(table), ["10.0.0.0/16", "172.17.0.0/16"]);
+    }
+
+    #[test]
+    fn addresses_of_a_table() {
+        let table = "20010db8000000000000000000000001 02 40 00 80     eth0\n\
+            fe80000000000000000000000000abcd 02 40 20 80     eth0\n\
+            00000000000000000000000000000001 01 80 10 80       lo\n\
+            fd00000000000000000000000000000a 05 40 00 80 sk4097-abcd\n\
+            fd00000000000000000000000000000b 06 40 00 80 br-123\n\
+            bad\n";
+        let expected: Ipv6Addr = "2001:db8::1".parse().expect("it is one");
+        assert_eq!(addresses(table), [expected]);
     }
 }

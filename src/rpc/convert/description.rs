@@ -1,6 +1,7 @@
 //! What a node tells of itself, bounded.
 
 use skep_core::model::Labels;
+use skep_core::model::node::HOST_ADDRESSES_MAX;
 use skep_core::model::node::{Availability, GenericResource, NodeDescription, Role};
 use skep_core::model::tunnel_key::TunnelKey;
 use skep_core::net::cidr::Cidr;
@@ -37,6 +38,12 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
     Ok(NodeDescription {
         engine_api: told.or_else(|| api_of(&engine.engine_version)),
         host_subnets: subnets(skep.host_subnets)?,
+        host_addresses: skep
+            .host_addresses
+            .iter()
+            .take(HOST_ADDRESSES_MAX)
+            .filter_map(|addr| addr.parse().ok())
+            .collect(),
         data_path: skep.data_path.parse().ok(),
         tunnel_key: TunnelKey::read(&skep.tunnel_key),
         hostname: text(from.hostname.clone(), "the host name")?,
@@ -64,6 +71,7 @@ pub fn wire_description(from: &NodeDescription) -> proto::NodeDescription {
         api_major,
         api_minor,
         host_subnets: from.host_subnets.clone(),
+        host_addresses: from.host_addresses.iter().map(ToString::to_string).collect(),
         data_path: from.data_path.map(|addr| addr.to_string()).unwrap_or_default(),
         tunnel_key: from.tunnel_key.map(|key| key.0.to_vec()).unwrap_or_default(),
     });
@@ -204,6 +212,7 @@ mod tests {
             engine_version: "28.5.2".to_owned(),
             engine_api: Some((1, 47)),
             host_subnets: vec!["10.1.0.0/16".to_owned()],
+            host_addresses: vec!["2001:db8::1".parse().expect("it is one")],
             data_path: Some([192, 0, 2, 9].into()),
             tunnel_key: Some(TunnelKey([9; 32])),
             engine_labels: [("rack".to_owned(), "r1".to_owned())].into(),

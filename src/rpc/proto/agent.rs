@@ -19,6 +19,9 @@ pub struct SkepDescription {
     /// The public key of its encrypted tunnels, empty where it has none.
     #[prost(bytes = "vec", tag = "5")]
     pub tunnel_key: Vec<u8>,
+    /// IPv6 addresses of its host.
+    #[prost(string, repeated, tag = "6")]
+    pub host_addresses: Vec<String>,
 }
 
 /// Asks to be shown what a node needs of the cluster's state.
