@@ -15,6 +15,7 @@ use skep_core::id::{NetworkId, NodeId, TaskId};
 use skep_core::model::network::Network;
 use skep_core::model::service::{NetworkAttachment, Runtime};
 use skep_core::model::task::{Task, TaskState};
+use skep_core::net::pairs::Pairs;
 use skep_core::state::State;
 
 use crate::backend::Membership;
@@ -329,7 +330,10 @@ async fn join(
     endpoint: &Value,
 ) -> Result<(TaskId, IpAddr), ApiError> {
     let id = field(container, "Id");
-    let asked = endpoint.pointer("/IPAMConfig/IPv4Address").and_then(Value::as_str);
+    let asked = |family: &str| {
+        let text = endpoint.pointer(&format!("/IPAMConfig/{family}")).and_then(Value::as_str)?;
+        text.parse().ok()
+    };
     let state = call.state().await?;
     let on = |task: &&Arc<Task>| task.spec.networks.iter().any(|it| it.target == network.id);
     let held = held_by(&state, id).find(on).cloned();
@@ -339,7 +343,10 @@ async fn join(
             let attachment = NetworkAttachment {
                 target: network.id.clone(),
                 aliases: names(container, endpoint),
-                addresses: asked.and_then(|text| text.parse().ok()).into_iter().collect(),
+                addresses: asked("IPv4Address")
+                    .or_else(|| asked("IPv6Address"))
+                    .into_iter()
+                    .collect(),
                 ..NetworkAttachment::default()
             };
             hold(call, node, id, attachment).await?
@@ -414,8 +421,11 @@ async fn connect(
     for kept in ["Aliases", "Links", "DriverOpts"] {
         config.extend(endpoint.get(kept).map(|value| (kept.to_owned(), value.clone())));
     }
-    let family = if addr.is_ipv4() { "IPv4Address" } else { "IPv6Address" };
-    config.insert("IPAMConfig".to_owned(), json!({family: addr.to_string()}));
+    let family = |addr: &IpAddr| if addr.is_ipv4() { "IPv4Address" } else { "IPv6Address" };
+    let addrs = Pairs::of(network).with_pair(addr);
+    let addrs: Map<String, Value> =
+        addrs.map(|it| (family(&it).to_owned(), Value::String(it.to_string()))).collect();
+    config.insert("IPAMConfig".to_owned(), Value::Object(addrs));
     if let IpAddr::V4(addr) = addr
         && call.version >= ENDPOINT_MAC_SINCE
     {

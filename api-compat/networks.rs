@@ -15,6 +15,8 @@ use skep_core::command::Command;
 use skep_core::id::NetworkId;
 use skep_core::model::Kind;
 use skep_core::model::network::Network;
+use skep_core::net::family::Family;
+use skep_core::net::pairs::Pairs;
 use skep_core::state::State;
 
 use crate::attachments;
@@ -235,11 +237,17 @@ fn add_own_endpoint(call: &Call, network: &Network, held: &mut serde_json::Map<S
     let name = &network.spec.annotations.name;
     let key = if network.spec.ingress { "ingress-sbox".to_owned() } else { format!("lb-{name}") };
     let gateway = network.gateways.get(&node);
-    let configs = network.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
-    let prefix = configs.filter_map(|config| config.subnet.split_once('/')).next();
-    let address = match (gateway, prefix) {
-        (Some(gateway), Some((_, prefix))) => format!("{gateway}/{prefix}"),
-        (Some(_) | None, _) => String::new(),
+    let configs = || network.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
+    let prefix = |family: Family| {
+        let of_family = |text: &str| text.contains(':') == (family == Family::V6);
+        let subnets = configs().filter_map(|config| config.subnet.split_once('/'));
+        subnets.filter(|(base, _)| of_family(base)).map(|(_, prefix)| prefix).next()
+    };
+    let pairs = Pairs::of(network);
+    let own = |family: Family| {
+        let mut all = gateway.iter().flat_map(|addr| pairs.with_pair(**addr));
+        let addr = all.find(|addr| Family::of(*addr) == family);
+        addr.zip(prefix(family)).map(|(addr, prefix)| format!("{addr}/{prefix}"))
     };
     let mac = match gateway {
         Some(IpAddr::V4(address)) => endpoint_mac(*address),
@@ -249,8 +257,8 @@ fn add_own_endpoint(call: &Call, network: &Network, held: &mut serde_json::Map<S
         "Name": format!("{name}-endpoint"),
         "EndpointID": endpoint_id(&[network.id.as_str(), node.as_str()]),
         "MacAddress": mac,
-        "IPv4Address": address,
-        "IPv6Address": "",
+        "IPv4Address": own(Family::V4).unwrap_or_default(),
+        "IPv6Address": own(Family::V6).unwrap_or_default(),
     });
     held.insert(key, endpoint);
 }

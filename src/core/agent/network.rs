@@ -8,6 +8,7 @@ use crate::id::{NetworkId, NodeId};
 use crate::model::network::{Network, NetworkAllocation};
 use crate::model::task::{Task, TaskNetwork};
 use crate::net::mac::Mac;
+use crate::net::pairs::Pairs;
 
 /// Label of engine networks that names the cluster's network.
 pub const NETWORK_LABEL: &str = "skep.network.id";
@@ -157,10 +158,14 @@ fn fill_overlay(
     if !network.spec.internal {
         // Engines from 28.0 on drop packets that reach containers past the host's own ports, as the routing mesh's do.
         option("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected".to_owned());
+        if network.spec.ipv6 {
+            option("com.docker.network.bridge.gateway_mode_ipv6", "nat-unprotected".to_owned());
+        }
     }
+    let gateways: Vec<IpAddr> = Pairs::of(network).with_pair(*gateway).collect();
     for config in &allocation.ipam.configs {
-        let same_family = config.subnet.contains(':') == gateway.is_ipv6();
-        let gateway = if same_family { gateway.to_string() } else { config.gateway.clone() };
+        let own = gateways.iter().find(|it| it.is_ipv6() == config.subnet.contains(':'));
+        let gateway = own.map_or_else(|| config.gateway.clone(), IpAddr::to_string);
         plan.subnets.push((config.subnet.clone(), without_prefix(&gateway).to_owned()));
     }
     Ok(())
@@ -215,12 +220,13 @@ fn plan_join(task: &Task, held: &TaskNetwork) -> Result<NetworkJoin, InvalidTask
         Some(IpAddr::V4(address)) if overlay => Some(endpoint_mac(address)),
         Some(IpAddr::V4(_) | IpAddr::V6(_)) | None => None,
     };
+    let pair = ipv4.and_then(|addr| Pairs::of(network).with_pair(addr).nth(1));
     let wanted = task.spec.networks.iter().find(|wanted| wanted.target == network.id);
     Ok(NetworkJoin {
         network: network.spec.annotations.name.clone(),
         id: (!network.spec.predefined).then(|| network.id.clone()),
         ipv4,
-        ipv6: address(true),
+        ipv6: address(true).or(pair),
         mac,
         driver_options: wanted.map(|wanted| wanted.driver_options.clone()).unwrap_or_default(),
     })

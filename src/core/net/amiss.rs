@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::family::Family;
 use super::kernel::{Desired, Kernel, NetOp, steps};
 use super::ruleset::Ruleset;
 use super::wireguard::LINK;
@@ -18,7 +19,8 @@ pub fn amiss(
     if desired.wireguard.is_some() && !sealed {
         lines.push(format!("link {LINK} is not there: nothing of encrypted networks is sent"));
     }
-    if kernel.accepts.is_none() && !desired.accepts.is_empty() {
+    // Engines before 27 have none for IPv6, and drop nothing of it either.
+    if !kernel.accepts.contains_key(&Family::V4) && !desired.accepts.is_empty() {
         lines.push("the engine's chain DOCKER-USER is not there".to_owned());
     }
     lines.extend(lacking(&desired.rules, listed));
@@ -67,13 +69,17 @@ fn describe(step: &NetOp) -> String {
         NetOp::AddLocal(it) => {
             format!("virtual address {} is not local on {}", it.addr, it.link)
         }
+        NetOp::RemoveProxy(it) => {
+            format!("{} should not answer neighbours for {}", it.link, it.addr)
+        }
+        NetOp::AddProxy(it) => format!("{} does not answer neighbours for {}", it.link, it.addr),
         NetOp::RemoveReturn(it) => format!("the way back to {} should not be there", it.to),
         NetOp::AddReturn(it) => format!("the way back to {} is not there", it.to),
-        NetOp::RemoveSelector(mark) => format!("rule for mark {mark:#x} should not be there"),
-        NetOp::AddSelector(mark) => format!("rule for mark {mark:#x} is not there"),
+        NetOp::RemoveSelector((_, mark)) => format!("rule for mark {mark:#x} should not be there"),
+        NetOp::AddSelector((_, mark)) => format!("rule for mark {mark:#x} is not there"),
         NetOp::Set(path, value) => format!("/proc/sys/{path} is not {value}"),
-        NetOp::RemoveAccept(rule) => format!("rule should not be there: {rule}"),
-        NetOp::AddAccept(rule) => format!("rule is not there: {rule}"),
+        NetOp::RemoveAccept(_, rule) => format!("rule should not be there: {rule}"),
+        NetOp::AddAccept(_, rule) => format!("rule is not there: {rule}"),
     }
 }
 
@@ -102,7 +108,7 @@ mod tests {
         }
         let settings = desired.settings.iter();
         let settings = settings.map(|(path, (_, value))| (path.clone(), (*value).to_owned()));
-        let accepts = Some(desired.accepts.clone());
+        let accepts = desired.accepts.clone();
         let kernel = Kernel { settings: settings.collect(), accepts, ..Kernel::default() };
         for (name, table) in &desired.rules.tables {
             let chains = table.chains.keys().map(|chain| format!("\tchain {chain} {{\n\t}}\n"));

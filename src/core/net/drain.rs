@@ -1,9 +1,10 @@
 //! How long a task that is to stop goes on, so that what is under way ends. Waits for nothing itself.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use super::pairs::Pairs;
 use super::plain;
 use crate::agent::network::is_overlay;
 use crate::id::NodeId;
@@ -24,7 +25,7 @@ const NAMED: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// Addresses whose connections count.
-    pub addrs: Vec<Ipv4Addr>,
+    pub addrs: Vec<IpAddr>,
     /// Shortest wait.
     pub at_least: Duration,
     /// Longest wait, that for the nodes included.
@@ -39,11 +40,12 @@ pub fn drain(state: &State, task: &Task) -> Option<Drain> {
         return None;
     }
     let held = task.networks.iter().filter(|held| is_overlay(&held.network));
-    let addrs = held.flat_map(|held| plain(&held.addresses)).filter_map(|addr| match addr {
-        IpAddr::V4(addr) => Some(addr),
-        IpAddr::V6(_) => None,
-    });
-    let addrs: Vec<Ipv4Addr> = addrs.collect();
+    let addrs: Vec<IpAddr> = held
+        .flat_map(|held| {
+            let pairs = Pairs::of(&held.network);
+            plain(&held.addresses).flat_map(move |addr| pairs.with_pair(addr))
+        })
+        .collect();
     let grace = task.spec.container().and_then(|container| container.stop_grace_period);
     let label = duration_of(&service.spec.annotations.labels, DRAIN);
     let at_most = label.unwrap_or_else(|| grace.unwrap_or(GRACE).min(AT_MOST));
@@ -80,7 +82,7 @@ mod tests {
     fn tasks_wait_that_somebody_is_led_to() {
         let waits = |seconds| {
             let at_most = Duration::from_secs(seconds);
-            Some(Drain { addrs: vec![Ipv4Addr::new(10, 0, 1, 5)], at_least: NAMED, at_most })
+            Some(Drain { addrs: vec![[10, 0, 1, 5].into()], at_least: NAMED, at_most })
         };
         assert_eq!(found(|_| {}), waits(10));
         let labelled = |value: &str| found(|world| world.label("web", DRAIN, value));

@@ -60,6 +60,17 @@ impl World {
         self.networks.last_mut().expect("one was pushed")
     }
 
+    /// Gives a network an IPv6 subnet.
+    pub fn dual(&mut self, network: &str, subnet: &str) {
+        let mut networks = self.networks.iter_mut();
+        let network = networks.find(|it| it.spec.annotations.name == network);
+        let network = network.expect("the test made the network first");
+        network.spec.ipv6 = true;
+        let config = IpamConfig { subnet: subnet.to_owned(), ..IpamConfig::default() };
+        let allocation = network.allocation.as_mut().expect("it was made with one");
+        allocation.ipam.configs.push(config);
+    }
+
     /// Adds a node that runs skep.
     pub fn host(&mut self, number: u64, addr: &str) -> &mut Node {
         let mut node = Node {

@@ -1,8 +1,9 @@
 //! The part of the kernel's network that skep keeps: what is there, what should be, and the steps between. Does none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use super::family::Family;
 use super::mac::Mac;
 use super::ruleset::Ruleset;
 use super::wireguard::WireGuard;
@@ -52,7 +53,7 @@ pub struct Neighbour {
     /// The link it is on.
     pub link: String,
     /// The address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// The hardware address.
     pub mac: Mac,
 }
@@ -61,7 +62,7 @@ pub struct Neighbour {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Local {
     /// The address.
-    pub addr: Ipv4Addr,
+    pub addr: IpAddr,
     /// The bridge that answers for it.
     pub link: String,
 }
@@ -71,9 +72,15 @@ pub struct Local {
 pub struct Return {
     /// Mark of the connections it is for.
     pub mark: u32,
-    /// The node.
-    pub to: Ipv4Addr,
+    /// The node, by an address on the link that leads there.
+    pub to: IpAddr,
 }
+
+/// Leads what has a mark to the table of its number.
+pub type Selector = (Family, u32);
+
+/// Rules in the engine's chains for users, as `iptables -S` writes them; none for a family without such a chain.
+pub type Accepts = BTreeMap<Family, BTreeSet<String>>;
 
 /// What a link is to skep.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,14 +117,16 @@ pub struct Kernel {
     pub neighbours: BTreeSet<Neighbour>,
     /// Routes of its own among the local ones.
     pub locals: BTreeSet<Local>,
+    /// Addresses that its bridges answer neighbours for: IPv6 does not do so for local ones by itself.
+    pub proxies: BTreeSet<Local>,
     /// Routes in tables of its own.
     pub returns: BTreeSet<Return>,
     /// Marks that have a rule which leads to their table.
-    pub selectors: BTreeSet<u32>,
+    pub selectors: BTreeSet<Selector>,
     /// Kernel settings asked about, by path below /proc/sys.
     pub settings: BTreeMap<String, String>,
-    /// Rules in the engine's chain for users, as `iptables -S` writes them; absent where there is no such chain.
-    pub accepts: Option<BTreeSet<String>>,
+    /// What the engine's chains for users hold of skep's.
+    pub accepts: Accepts,
 }
 
 /// What should be.
@@ -134,13 +143,15 @@ pub struct Desired {
     /// See [`Kernel`].
     pub locals: BTreeSet<Local>,
     /// See [`Kernel`].
+    pub proxies: BTreeSet<Local>,
+    /// See [`Kernel`].
     pub returns: BTreeSet<Return>,
     /// See [`Kernel`]; with a link's name where a setting is about one.
     pub settings: BTreeMap<String, (Option<String>, &'static str)>,
     /// See [`Kernel`].
-    pub accepts: BTreeSet<String>,
+    pub accepts: Accepts,
     /// Addresses that connections may be led to.
-    pub backends: BTreeSet<Ipv4Addr>,
+    pub backends: BTreeSet<IpAddr>,
     /// The encrypted way to other nodes; absent where no network here needs one. No step leads there: a process has it.
     pub wireguard: Option<WireGuard>,
     /// All packet rules.
@@ -172,20 +183,24 @@ pub enum NetOp {
     RemoveLocal(Local),
     /// Adds a local address.
     AddLocal(Local),
+    /// Stops answering for an address.
+    RemoveProxy(Local),
+    /// Answers for an address.
+    AddProxy(Local),
     /// Removes a way back.
     RemoveReturn(Return),
     /// Adds or replaces a way back.
     AddReturn(Return),
     /// Removes the rule for a mark.
-    RemoveSelector(u32),
+    RemoveSelector(Selector),
     /// Adds the rule for a mark.
-    AddSelector(u32),
+    AddSelector(Selector),
     /// Writes a setting.
     Set(String, &'static str),
     /// Removes a rule from the engine's chain for users.
-    RemoveAccept(String),
+    RemoveAccept(Family, String),
     /// Puts a rule at the head of that chain.
-    AddAccept(String),
+    AddAccept(Family, String),
 }
 
 /// Returns the steps from what is there to what should be. What hangs on a bridge that the engine has not made yet is left out.
@@ -285,6 +300,13 @@ fn add_routes(
         NetOp::AddLocal,
         steps,
     );
+    differ(
+        kernel.proxies.iter().cloned(),
+        desired.proxies.iter().filter(|it| there(&it.link)).cloned(),
+        NetOp::RemoveProxy,
+        NetOp::AddProxy,
+        steps,
+    );
     let returns = || desired.returns.iter().filter(|_| there(&RETURN_LINK.to_owned()));
     differ(
         kernel.returns.iter().cloned(),
@@ -295,7 +317,7 @@ fn add_routes(
     );
     differ(
         kernel.selectors.iter().copied(),
-        returns().map(|it| it.mark),
+        returns().map(|it| (Family::of(it.to), it.mark)),
         NetOp::RemoveSelector,
         NetOp::AddSelector,
         steps,
@@ -314,12 +336,17 @@ fn add_settings(
             steps.push(NetOp::Set(path.clone(), value));
         }
     }
-    if let Some(accepts) = &kernel.accepts {
+    let none = BTreeSet::new();
+    for (family, held) in &kernel.accepts {
+        let wanted = desired.accepts.get(family).unwrap_or(&none);
+        let of_family = |rules: &BTreeSet<String>| -> Vec<_> {
+            rules.iter().map(|rule| (*family, rule.clone())).collect()
+        };
         differ(
-            accepts.iter().cloned(),
-            desired.accepts.iter().cloned(),
-            NetOp::RemoveAccept,
-            NetOp::AddAccept,
+            of_family(held).into_iter(),
+            of_family(wanted).into_iter(),
+            |(family, rule)| NetOp::RemoveAccept(family, rule),
+            |(family, rule)| NetOp::AddAccept(family, rule),
             steps,
         );
     }

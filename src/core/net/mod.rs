@@ -4,11 +4,14 @@ pub mod amiss;
 pub mod bridges;
 pub mod cidr;
 pub mod drain;
+pub mod family;
 #[cfg(test)]
 mod fixture;
 pub mod kernel;
 pub mod mac;
 pub mod names;
+mod nat;
+pub mod pairs;
 mod peers;
 pub mod plan;
 pub mod ports;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cidr::Cidr;
+use super::pairs::Pairs;
 use super::{plain, reaches, subnets, takes_traffic};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
@@ -75,6 +76,7 @@ struct Zone {
     names: BTreeMap<String, BTreeSet<IpAddr>>,
     owners: BTreeMap<IpAddr, String>,
     subnets: Vec<Cidr>,
+    pairs: Pairs,
 }
 
 impl NameTable {
@@ -110,6 +112,7 @@ impl NameTable {
         let zone = self.zones.entry(network.id.clone()).or_default();
         zone.name = network.spec.annotations.name.to_lowercase();
         zone.subnets = subnets(network).collect();
+        zone.pairs = Pairs::of(network);
     }
 
     /// Notes who a task is, so long as it may have a process: one that starts or stops asks too.
@@ -157,7 +160,7 @@ impl NameTable {
                 if let Some(id) = container {
                     zone.add(id, Some(addr));
                 }
-                zone.owners.insert(addr, format!("{own}.{}", zone.name));
+                zone.own(addr, &own);
             }
         }
     }
@@ -171,7 +174,7 @@ impl NameTable {
                     zone.add(name, Some(addr));
                 }
                 if let Some(name) = attached.aliases.first() {
-                    zone.owners.insert(addr, format!("{name}.{}", zone.name));
+                    zone.own(addr, name);
                 }
             }
         }
@@ -186,9 +189,8 @@ impl NameTable {
                 for name in service_names(&service.spec.annotations.name, &attachment.aliases) {
                     zone.add(&format!("tasks.{name}"), None);
                     zone.add(name, addr);
-                    if let Some(addr) = addr {
-                        let owner = format!("{}.{}", service.spec.annotations.name, zone.name);
-                        zone.owners.entry(addr).or_insert(owner);
+                    if let Some(addr) = addr.filter(|addr| !zone.owners.contains_key(addr)) {
+                        zone.own(addr, &service.spec.annotations.name);
                     }
                 }
             }
@@ -258,8 +260,16 @@ impl NameTable {
 }
 
 impl Zone {
+    /// Notes a name, with an address and the one that goes with it.
     fn add(&mut self, name: &str, addr: Option<IpAddr>) {
-        self.names.entry(name.to_lowercase()).or_default().extend(addr);
+        let all = addr.into_iter().flat_map(|addr| self.pairs.with_pair(addr));
+        self.names.entry(name.to_lowercase()).or_default().extend(all);
+    }
+
+    /// Notes who has an address and the one that goes with it.
+    fn own(&mut self, addr: IpAddr, name: &str) {
+        let owner = format!("{name}.{}", self.name);
+        self.owners.extend(self.pairs.with_pair(addr).map(|addr| (addr, owner.clone())));
     }
 }
 

@@ -138,6 +138,30 @@ fn services_are_known_by_their_own_address_where_it_leads_somewhere() {
 }
 
 #[test]
+fn names_of_a_network_with_ipv6_have_an_address_of_either_family() {
+    let mut world = World::default();
+    let network = world.network("more", "10.0.3.0/24").id.clone();
+    world.dual("more", "fd00:3::/64");
+    let virtual_ips = vec![VirtualIp { network, addr: ip("10.0.3.2"), prefix: 24 }];
+    world.service("api", &["more"]).endpoint =
+        Some(Endpoint { virtual_ips, ..Endpoint::default() });
+    world.task("api", &[("more", "10.0.3.5")]);
+    world.task("api", &[("more", "10.0.3.6")]);
+    let table = table(&world);
+    for (question, expect) in [
+        (Question::V4("api"), "10.0.3.2"),
+        (Question::V6("api"), "fd00:3::2"),
+        (Question::V4("tasks.api"), "10.0.3.5 10.0.3.6"),
+        (Question::V6("tasks.api"), "fd00:3::5 fd00:3::6"),
+        (Question::Pointer(ip("fd00:3::2")), "api.more"),
+        (Question::Pointer(ip("fd00:3::99")), "Unknown"),
+        (Question::Pointer(ip("fd00:4::2")), "forward []"),
+    ] {
+        assert_eq!(shown(&table, "10.0.3.5", question), expect, "{question:?}");
+    }
+}
+
+#[test]
 fn tasks_that_stop_drop_out_at_once_but_may_still_ask() {
     let mut world = stack();
     world.task("shop_web", &[("shop_Front=web", "10.0.1.8")]).desired = TaskState::Shutdown;

@@ -5,13 +5,15 @@
 //! the state says so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::family::Family;
 use super::kernel::{
-    Desired, Forward, Local, Neighbour, RETURN_LINK, Return, TUNNEL_PREFIX, Tunnel,
+    Accepts, Desired, Forward, Local, Neighbour, RETURN_LINK, Return, TUNNEL_PREFIX, Tunnel,
 };
 use super::mac::Mac;
+use super::pairs::Pairs;
 use super::peers::{Peer, peers, wireguard};
 use super::wireguard::{WireGuard, addr_of};
 use super::{plain, rules, takes_traffic};
@@ -49,6 +51,14 @@ pub(super) struct Segment<'a> {
     pub(super) encrypted: bool,
     pub(super) bridge: String,
     pub(super) gateway: Ipv4Addr,
+    pub(super) pairs: Pairs,
+}
+
+impl Segment<'_> {
+    /// This node's address on it in a family.
+    pub(super) fn gateway_in(&self, family: Family) -> Option<IpAddr> {
+        self.pairs.in_family(family, self.gateway)
+    }
 }
 
 /// What the rest is made from.
@@ -73,6 +83,11 @@ impl<'a> Site<'a> {
         let port = state.cluster().map_or(0, |cluster| cluster.data_path_port);
         let port = u16::try_from(port).ok().filter(|port| *port > 0).unwrap_or(PORT_DEFAULT);
         Self { state, host, port, peers: peers(state, host, &near), segments }
+    }
+
+    /// Tells whether a bridge here has addresses of a family.
+    pub(super) fn has(&self, family: Family) -> bool {
+        self.segments.values().any(|segment| segment.gateway_in(family).is_some())
     }
 
     /// The bridge of the routing mesh.
@@ -122,7 +137,8 @@ fn segment<'a>(network: &'a Arc<Network>, node: &NodeId) -> Option<Segment<'a>> 
     let allocation = network.allocation.as_ref().filter(|_| is_overlay(network))?;
     let IpAddr::V4(gateway) = *network.gateways.get(node)? else { return None };
     let bridge = bridge_name(allocation.vni, &network.id);
-    Some(Segment { network, encrypted: is_encrypted(network), bridge, gateway })
+    let (encrypted, pairs) = (is_encrypted(network), Pairs::of(network));
+    Some(Segment { network, encrypted, bridge, gateway, pairs })
 }
 
 /// Returns the mark of connections that came in at a node: its low bits are those of the node's address.
@@ -175,7 +191,7 @@ fn add_tunnel(site: &Site<'_>, segment: &Segment<'_>, desired: &mut Desired) {
     for member in site.members(segment) {
         alone = false;
         let found = (member.gateway, Mac::of_node(member.addr));
-        enter(desired, &name, &segment.bridge, found, member.end);
+        enter(desired, &name, segment, found, member.end);
     }
     if !alone {
         let tunnel = Tunnel {
@@ -195,14 +211,19 @@ fn add_tunnel(site: &Site<'_>, segment: &Segment<'_>, desired: &mut Desired) {
 fn enter(
     desired: &mut Desired,
     tunnel: &str,
-    bridge: &str,
+    segment: &Segment<'_>,
     (addr, mac): (Ipv4Addr, Mac),
     to: Ipv4Addr,
 ) {
     let link = tunnel.to_owned();
     desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(to) });
     desired.forwards.insert(Forward { link, mac, to: None });
-    desired.neighbours.insert(Neighbour { link: bridge.to_owned(), addr, mac });
+    let found = segment.pairs.with_pair(addr.into());
+    desired.neighbours.extend(found.map(|addr| Neighbour {
+        link: segment.bridge.clone(),
+        addr,
+        mac,
+    }));
 }
 
 /// Tells whether a task may have a container, or get one any moment.
@@ -223,7 +244,7 @@ fn add_endpoints(site: &Site<'_>, task: &Task, desired: &mut Desired) {
         };
         for addr in plain(&held.addresses) {
             let IpAddr::V4(addr) = addr else { continue };
-            enter(desired, &name, &segment.bridge, (addr, Mac::of_endpoint(addr)), to);
+            enter(desired, &name, segment, (addr, Mac::of_endpoint(addr)), to);
         }
     }
 }
@@ -233,18 +254,22 @@ fn add_backends(site: &Site<'_>, task: &Task, desired: &mut Desired) {
     if !takes_traffic(task) || !task.node.as_ref().is_some_and(is_reached) {
         return;
     }
-    let joined = task.networks.iter().filter(|it| site.segments.contains_key(&it.network.id));
-    for addr in joined.flat_map(|held| plain(&held.addresses)) {
-        if let IpAddr::V4(addr) = addr {
-            desired.backends.insert(addr);
-        }
+    for held in &task.networks {
+        let Some(segment) = site.segments.get(&held.network.id) else { continue };
+        let all = plain(&held.addresses).filter(IpAddr::is_ipv4);
+        desired.backends.extend(all.flat_map(|addr| segment.pairs.with_pair(addr)));
     }
 }
 
 fn add_virtual_addresses(site: &Site<'_>, desired: &mut Desired) {
     for service in site.state.services().values() {
         for (segment, addr) in virtual_addresses(site, service) {
-            desired.locals.insert(Local { addr, link: segment.bridge.clone() });
+            let local = |addr: IpAddr| Local { addr, link: segment.bridge.clone() };
+            desired.locals.insert(local(addr.into()));
+            if let Some(addr) = segment.pairs.v6(addr) {
+                desired.locals.insert(local(addr.into()));
+                desired.proxies.insert(local(addr.into()));
+            }
         }
     }
 }
@@ -271,11 +296,14 @@ fn add_returns(site: &Site<'_>, desired: &mut Desired) {
         if !marks.insert(mark_of(to)) {
             continue;
         }
-        desired.returns.insert(Return { mark: mark_of(to), to });
         let mac = Mac::of_node(to);
         let link = RETURN_LINK.to_owned();
         desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(end) });
-        desired.neighbours.insert(Neighbour { link, addr: to, mac });
+        for family in Family::ALL.into_iter().filter(|it| mesh.gateway_in(*it).is_some()) {
+            let addr = family.either(to.into(), return_address(to).into());
+            desired.returns.insert(Return { mark: mark_of(to), to: addr });
+            desired.neighbours.insert(Neighbour { link: link.clone(), addr, mac });
+        }
     }
     if !marks.is_empty() {
         let mtu = mesh.network.allocation.as_ref().map_or(0, overlay_mtu);
@@ -290,6 +318,12 @@ fn add_returns(site: &Site<'_>, desired: &mut Desired) {
         };
         desired.tunnels.insert(RETURN_LINK.to_owned(), tunnel);
     }
+}
+
+/// Returns what stands for a node on the tunnel of answers over IPv6: there, as everywhere, the address is never sent to.
+fn return_address(of: Ipv4Addr) -> Ipv6Addr {
+    const LINK_LOCAL: u128 = 0xfe80 << 112;
+    Ipv6Addr::from_bits(LINK_LOCAL | u128::from(of.to_bits()))
 }
 
 /// Says who is reached encrypted: the nodes that share an encrypted network. They need this node's key before they have one
@@ -325,13 +359,40 @@ fn add_settings(site: &Site<'_>, desired: &mut Desired) {
             set_of(RETURN_LINK, "rp_filter", "2");
         }
     }
+    add_settings_v6(site, desired);
 }
 
-/// Rules for the engine's chain for users: engines drop what they have not set up themselves. What may pass between
+/// On a host without IPv6 there are no such bridges, nor any of these settings.
+fn add_settings_v6(site: &Site<'_>, desired: &mut Desired) {
+    let tunnel_back = desired.tunnels.contains_key(RETURN_LINK);
+    let mut set_of = |link: &str, path: &str, value| {
+        let path = path.replace("LINK", link);
+        desired.settings.insert(path, (Some(link.to_owned()), value));
+    };
+    let has_both = |segment: &&Segment<'_>| segment.gateway_in(Family::V6).is_some();
+    for segment in site.segments.values().filter(has_both) {
+        let bridge = &segment.bridge;
+        set_of(bridge, "net/bridge/bridge-nf-call-ip6tables", "1");
+        set_of(bridge, "net/ipv6/conf/all/forwarding", "1");
+        set_of(bridge, "net/ipv6/conf/LINK/proxy_ndp", "1");
+        // Else it answers for others only after a while, of up to 0.8 s.
+        set_of(bridge, "net/ipv6/neigh/LINK/proxy_delay", "0");
+    }
+    if tunnel_back && site.mesh().as_ref().is_some_and(has_both) {
+        set_of(RETURN_LINK, "net/ipv6/conf/LINK/disable_ipv6", "0");
+    }
+}
+
+/// Rules for the engine's chains for users: engines drop what they have not set up themselves. What may pass between
 /// networks is said by skep's own rules, which come first.
-fn accepts(site: &Site<'_>) -> BTreeSet<String> {
+fn accepts(site: &Site<'_>) -> Accepts {
+    let families = Family::ALL.into_iter().filter(|family| site.has(*family));
+    families.map(|family| (family, accepts_in(site, family))).collect()
+}
+
+fn accepts_in(site: &Site<'_>, family: Family) -> BTreeSet<String> {
     let mut accepts = BTreeSet::from(["-A DOCKER-USER -i sk+ -o sk+ -j ACCEPT".to_owned()]);
-    if let Some(mesh) = site.mesh() {
+    if let Some(mesh) = site.mesh().filter(|mesh| mesh.gateway_in(family).is_some()) {
         let bridge = &mesh.bridge;
         let answers = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
         accepts.insert(format!("-A DOCKER-USER -o {bridge} -m conntrack --ctstate DNAT -j ACCEPT"));

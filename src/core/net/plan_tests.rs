@@ -232,6 +232,53 @@ fn addresses_and_ports_lead_to_tasks() {
     assert_eq!(marks, ["5e000202", "5e000203"]);
 }
 
+fn dual_hosts() -> World {
+    let mut world = three_hosts();
+    world.dual("front", "fd00:1::/64");
+    world.dual("ingress", "fd00::/64");
+    world
+}
+
+#[test]
+fn what_ipv4_has_ipv6_has_beside_it() {
+    let mut world = dual_hosts();
+    world.nodes()[1].description.host_addresses = vec![Ipv6Addr::LOCALHOST];
+    let (found, third) = (on(&world, 1), on(&world, 3));
+    let known = |link: &str| -> Vec<String> {
+        let held = found.neighbours.iter().filter(|it| it.link.starts_with(link));
+        let held = held.filter(|it| it.addr.is_ipv6());
+        held.map(|it| format!("{} {}", it.addr, it.mac)).collect()
+    };
+    let front = ["fd00:1::6 02:42:0a:00:01:06", "fd00:1::66 02:5e:c0:00:02:02"];
+    assert_eq!(known("sk4097"), front);
+    assert_eq!(
+        known("skret"),
+        ["fe80::c000:202 02:5e:c0:00:02:02", "fe80::c000:203 02:5e:c0:00:02:03"]
+    );
+    assert_eq!(found.forwards, on(&three_hosts(), 1).forwards, "one tunnel takes both");
+    let proxies: Vec<_> = found.proxies.iter().map(|it| it.addr.to_string()).collect();
+    assert_eq!(proxies, ["fd00:1::2"]);
+    assert_eq!(found.locals.len(), 2);
+    let rules = |desired: &Desired, chain: &str| -> Vec<String> {
+        desired.rules.tables["ip6 skep"].chains[chain].rules.clone()
+    };
+    let turns = ["numgen inc mod 2 == 0 dnat to fd00:1::5", "dnat to fd00:1::6"];
+    assert_eq!(rules(&found, "v_fd00_1__2"), turns);
+    let all = ["numgen inc mod 2 == 0 dnat to [fd00::5]:80", "dnat to [fd00::6]:80"];
+    let all = all.map(|lead| format!("meta l4proto tcp {lead}"));
+    assert_eq!(rules(&third, "p_tcp_8080"), all);
+    let nodes = &found.rules.tables["ip6 skep"].sets["nodes"].elements;
+    assert_eq!(nodes.keys().collect::<Vec<_>>(), ["::1"]);
+    assert!(
+        wall_of(&found).contains("c_in ip6 daddr @gateways6 iifname . ip6 daddr != @own6 drop")
+    );
+    assert_eq!(found.accepts[&Family::V4], found.accepts[&Family::V6]);
+    // Each family of a network of one alone is as it was.
+    let plain = on(&three_hosts(), 1);
+    assert_eq!(found.rules.tables["ip skep"], plain.rules.tables["ip skep"]);
+    assert!(!plain.rules.tables.contains_key("ip6 skep"));
+}
+
 #[test]
 fn an_address_without_tasks_is_refused() {
     let mut world = World::default();
@@ -283,6 +330,8 @@ fn carried_out(desired: &Desired, mut kernel: Kernel) -> Kernel {
             }
             NetOp::RemoveLocal(it) => assert!(kernel.locals.remove(&it)),
             NetOp::AddLocal(it) => assert!(kernel.locals.insert(it)),
+            NetOp::RemoveProxy(it) => assert!(kernel.proxies.remove(&it)),
+            NetOp::AddProxy(it) => assert!(kernel.proxies.insert(it)),
             NetOp::RemoveReturn(it) => assert!(kernel.returns.remove(&it)),
             NetOp::AddReturn(it) => assert!(kernel.returns.insert(it)),
             NetOp::RemoveSelector(it) => assert!(kernel.selectors.remove(&it)),
@@ -290,11 +339,11 @@ fn carried_out(desired: &Desired, mut kernel: Kernel) -> Kernel {
             NetOp::Set(path, value) => {
                 kernel.settings.insert(path, value.to_owned());
             }
-            NetOp::RemoveAccept(it) => {
-                assert!(kernel.accepts.as_mut().is_some_and(|held| held.remove(&it)))
+            NetOp::RemoveAccept(family, it) => {
+                assert!(kernel.accepts.get_mut(&family).is_some_and(|held| held.remove(&it)))
             }
-            NetOp::AddAccept(it) => {
-                assert!(kernel.accepts.as_mut().is_some_and(|held| held.insert(it)))
+            NetOp::AddAccept(family, it) => {
+                assert!(kernel.accepts.get_mut(&family).is_some_and(|held| held.insert(it)))
             }
         }
     }
@@ -303,7 +352,8 @@ fn carried_out(desired: &Desired, mut kernel: Kernel) -> Kernel {
 
 /// A kernel in which the engine has made these of the wanted bridges, each with a container on it.
 fn engine_made(desired: &Desired, which: &[bool]) -> Kernel {
-    let mut kernel = Kernel { accepts: Some(BTreeSet::new()), ..Kernel::default() };
+    let accepts = Family::ALL.map(|family| (family, BTreeSet::new())).into();
+    let mut kernel = Kernel { accepts, ..Kernel::default() };
     for (number, (bridge, _)) in desired.bridges.iter().enumerate() {
         if which.get(number).is_none_or(|made| *made) {
             add_bridge(&mut kernel, bridge);
@@ -326,17 +376,18 @@ fn add_bridge(kernel: &mut Kernel, bridge: &str) {
 
 #[test]
 fn steps_lead_there_and_then_there_are_none() {
-    let desired = on(&three_hosts(), 1);
+    let desired = on(&dual_hosts(), 1);
     let kernel = carried_out(&desired, engine_made(&desired, &[]));
     assert_eq!(steps(&desired, &kernel), []);
     assert_eq!(kernel.forwards, desired.forwards);
-    assert_eq!(kernel.accepts, Some(desired.accepts.clone()));
+    assert_eq!(kernel.accepts, desired.accepts);
     // What is not wanted any more goes, and nothing of others.
     let nothing = carried_out(&Desired::default(), kernel);
     let left: Vec<_> = nothing.links.values().map(|link| link.kind.clone()).collect();
     assert!(left.iter().all(|kind| !matches!(kind, LinkKind::Tunnel(_))));
     assert!(nothing.forwards.is_empty() && nothing.locals.is_empty() && nothing.returns.is_empty());
     assert!(nothing.selectors.is_empty() && nothing.neighbours.is_empty());
+    assert!(nothing.proxies.is_empty() && nothing.accepts.values().all(BTreeSet::is_empty));
 }
 
 /// Says which tasks there are, by node and network, and which bridges the engine has made so far.
@@ -352,7 +403,7 @@ proptest! {
     #[test]
     fn any_state_leads_to_any_other((old, made) in shapes(), (new, later) in shapes()) {
         let world = |tasks: &[(u64, bool)]| {
-            let mut world = three_hosts();
+            let mut world = if tasks.len().is_multiple_of(2) { three_hosts() } else { dual_hosts() };
             for (number, (node, fronted)) in tasks.iter().enumerate() {
                 let network = if *fronted { "front" } else { "ingress" };
                 let addr = format!("10.0.{}.{}", u8::from(*fronted), 20 + number);

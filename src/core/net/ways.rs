@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::pairs::Pairs;
 use super::plan::underlay;
 use super::{plain, takes_traffic};
 use crate::agent::network::{bridge_name, is_encrypted, is_overlay};
@@ -86,7 +87,10 @@ impl<'a> Site<'a> {
             .map(|vip| vip.addr);
         let round_robin = endpoint.is_some_and(|it| it.spec.mode == ResolutionMode::DnsRoundRobin);
         let first = match virtual_ip {
-            Some(addr) => Stop::ok(format!("{service} resolves to {addr}, its virtual address")),
+            Some(addr) => {
+                let all = Pairs::of(network).text(addr);
+                Stop::ok(format!("{service} resolves to {all}, its virtual address"))
+            }
             None if round_robin => {
                 Stop::ok(format!("{service} resolves to the addresses of its tasks"))
             }
@@ -105,6 +109,7 @@ impl<'a> Site<'a> {
         match (network.gateways.get(self.node), vni) {
             (Some(gateway), Some(vni)) => {
                 let bridge = bridge_name(vni, &network.id);
+                let gateway = Pairs::of(network).text(*gateway);
                 Stop::ok(format!("bridge {bridge} of {name} on this node, {gateway}"))
             }
             (Some(_) | None, _) => Stop::end(format!(
@@ -162,6 +167,7 @@ impl<'a> Site<'a> {
         let Some(addr) = addrs.first() else {
             return Stop::end(format!("{}: no address on the network yet", self.name_of(task)));
         };
+        let addr = Pairs::of(network).text(*addr);
         let Some(at) = task.node.as_ref() else {
             return Stop::end(format!("{} at {addr}: on no node yet", self.name_of(task)));
         };

@@ -1,6 +1,6 @@
 //! One step of the plan, told to the kernel.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::InfoBridgePort;
@@ -10,7 +10,10 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteMessage, RouteScope, RouteType};
 use netlink_packet_route::rule::RuleAction;
 use rtnetlink::{LinkBridgePort, LinkUnspec, LinkVxlan, RouteMessageBuilder};
-use skep_core::net::kernel::{Forward, Local, Neighbour, NetOp, RETURN_LINK, Return, Tunnel};
+use skep_core::net::family::Family;
+use skep_core::net::kernel::{
+    Forward, Local, Neighbour, NetOp, RETURN_LINK, Return, Selector, Tunnel,
+};
 use skep_core::net::mac::Mac;
 
 use super::KernelError;
@@ -35,15 +38,17 @@ impl Netlink {
             NetOp::AddNeighbour(it) => self.add_entry(self.neighbour(&it)?).await,
             NetOp::RemoveLocal(it) => self.remove_route(self.local(&it)?).await,
             NetOp::AddLocal(it) => self.add_route(self.local(&it)?).await,
+            NetOp::RemoveProxy(it) => self.remove_entry(self.proxy(&it)?).await,
+            NetOp::AddProxy(it) => self.add_entry(self.proxy(&it)?).await,
             // The link may be gone, and the route with it.
             NetOp::RemoveReturn(it) => match self.way_back(&it) {
                 Ok(route) => self.remove_route(route).await,
                 Err(_) => Ok(()),
             },
             NetOp::AddReturn(it) => self.add_route(self.way_back(&it)?).await,
-            NetOp::RemoveSelector(mark) => self.remove_selector(mark).await,
-            NetOp::AddSelector(mark) => self.add_selector(mark).await,
-            NetOp::Set(..) | NetOp::AddAccept(_) | NetOp::RemoveAccept(_) => Ok(()),
+            NetOp::RemoveSelector(it) => self.remove_selector(it).await,
+            NetOp::AddSelector(it) => self.add_selector(it).await,
+            NetOp::Set(..) | NetOp::AddAccept(..) | NetOp::RemoveAccept(..) => Ok(()),
         }
     }
 
@@ -128,11 +133,22 @@ impl Netlink {
 
     fn neighbour(&self, it: &Neighbour) -> Result<NeighbourMessage, KernelError> {
         let mut entry = NeighbourMessage::default();
-        entry.header.family = AddressFamily::Inet;
+        let (family, addr) = neighbour_address(it.addr);
+        entry.header.family = family;
         entry.header.ifindex = self.index(&it.link)?;
         entry.header.state = NeighbourState::Permanent;
-        entry.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(it.addr)));
+        entry.attributes.push(NeighbourAttribute::Destination(addr));
         entry.attributes.push(NeighbourAttribute::LinkLayerAddress(it.mac.0.to_vec()));
+        Ok(entry)
+    }
+
+    fn proxy(&self, it: &Local) -> Result<NeighbourMessage, KernelError> {
+        let mut entry = NeighbourMessage::default();
+        let (family, addr) = neighbour_address(it.addr);
+        entry.header.family = family;
+        entry.header.ifindex = self.index(&it.link)?;
+        entry.header.flags = NeighbourFlags::Proxy;
+        entry.attributes.push(NeighbourAttribute::Destination(addr));
         Ok(entry)
     }
 
@@ -149,24 +165,37 @@ impl Netlink {
     }
 
     fn local(&self, it: &Local) -> Result<RouteMessage, KernelError> {
-        Ok(RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(it.addr, 32)
-            .output_interface(self.index(&it.link)?)
-            .table_id(TABLE_LOCAL)
-            .protocol(PROTOCOL)
-            .scope(RouteScope::Host)
-            .kind(RouteType::Local)
-            .build())
+        let link = self.index(&it.link)?;
+        let width = Family::of(it.addr).width();
+        let mut route = match it.addr {
+            IpAddr::V4(addr) => {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(addr, width);
+                route.scope(RouteScope::Host).output_interface(link).build()
+            }
+            IpAddr::V6(addr) => {
+                let route = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(addr, width);
+                route.output_interface(link).build()
+            }
+        };
+        route.header.kind = RouteType::Local;
+        route.header.protocol = PROTOCOL;
+        route.header.table = TABLE_LOCAL;
+        Ok(route)
     }
 
     fn way_back(&self, it: &Return) -> Result<RouteMessage, KernelError> {
-        Ok(RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(it.to)
-            .output_interface(self.index(RETURN_LINK)?)
-            .table_id(it.mark)
-            .protocol(PROTOCOL)
-            .onlink()
-            .build())
+        let link = self.index(RETURN_LINK)?;
+        let route = match it.to {
+            IpAddr::V4(to) => {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(to);
+                route.output_interface(link).table_id(it.mark).protocol(PROTOCOL).onlink().build()
+            }
+            IpAddr::V6(to) => {
+                let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(to);
+                route.output_interface(link).table_id(it.mark).protocol(PROTOCOL).onlink().build()
+            }
+        };
+        Ok(route)
     }
 
     async fn add_route(&self, route: RouteMessage) -> Result<(), KernelError> {
@@ -178,14 +207,30 @@ impl Netlink {
         self.handle.route().del(route).execute().await.map_err(refused("remove a route"))
     }
 
-    async fn add_selector(&self, mark: u32) -> Result<(), KernelError> {
-        let rule = self.handle.rule().add().v4().fw_mark(mark).table_id(mark);
-        let rule = rule.priority(RULE_PRIORITY).action(RuleAction::ToTable);
-        rule.execute().await.map_err(refused("add a rule"))
+    async fn add_selector(&self, (family, mark): Selector) -> Result<(), KernelError> {
+        let rule = self.handle.rule().add();
+        let refused = refused("add a rule");
+        match family {
+            Family::V4 => {
+                let rule = rule.v4().fw_mark(mark).table_id(mark).priority(RULE_PRIORITY);
+                rule.action(RuleAction::ToTable).execute().await.map_err(refused)
+            }
+            Family::V6 => {
+                let rule = rule.v6().fw_mark(mark).table_id(mark).priority(RULE_PRIORITY);
+                rule.action(RuleAction::ToTable).execute().await.map_err(refused)
+            }
+        }
     }
 
-    async fn remove_selector(&mut self, mark: u32) -> Result<(), KernelError> {
-        let Some(rule) = self.rules.remove(&mark) else { return Ok(()) };
+    async fn remove_selector(&mut self, selector: Selector) -> Result<(), KernelError> {
+        let Some(rule) = self.rules.remove(&selector) else { return Ok(()) };
         self.handle.rule().del(rule).execute().await.map_err(refused("remove a rule"))
+    }
+}
+
+const fn neighbour_address(addr: IpAddr) -> (AddressFamily, NeighbourAddress) {
+    match addr {
+        IpAddr::V4(addr) => (AddressFamily::Inet, NeighbourAddress::Inet(addr)),
+        IpAddr::V6(addr) => (AddressFamily::Inet6, NeighbourAddress::Inet6(addr)),
     }
 }

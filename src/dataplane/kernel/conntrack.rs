@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
@@ -13,8 +13,8 @@ const REST: Duration = Duration::from_secs(2);
 /// Where the kernel says how long a connection at rest is remembered, in seconds.
 const REMEMBERED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established";
 
-/// Asks for all IPv4 connections: a dump (flags 0x301) of the subsystem conntrack (1), message GET (1), family 2.
-const REQUEST: [u8; 20] = [20, 0, 0, 0, 1, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+/// Asks for all connections: a dump (flags 0x301) of the subsystem conntrack (1), message GET (1), of any family.
+const REQUEST: [u8; 20] = [20, 0, 0, 0, 1, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Length of a message's head, and of what comes between it and the attributes.
 const HEAD: usize = 16;
@@ -32,10 +32,11 @@ const ESTABLISHED: u8 = 3;
 /// Protocol number of UDP.
 const UDP: u8 = 17;
 
-/// Attributes on the way to what is read: the direction of the first packet and that of answers, with addresses (source)
-/// and protocol (number); what TCP knows, with its state; the time left.
+/// Attributes on the way to what is read: the direction of the first packet and that of answers, with addresses (source, of
+/// either family) and protocol (number); what TCP knows, with its state; the time left.
 const FIRST: u16 = 1;
 const SOURCE: [u16; 3] = [2, 1, 1];
+const SOURCE_V6: [u16; 3] = [2, 1, 3];
 const PROTOCOL: [u16; 3] = [2, 2, 1];
 const TCP_STATE: [u16; 3] = [4, 1, 1];
 const TIMEOUT: [u16; 1] = [7];
@@ -47,12 +48,12 @@ const NESTED: u16 = 0x8000;
 ///
 /// # Errors
 /// Fails where the kernel gives no list.
-pub(super) fn is_busy(addrs: &[Ipv4Addr]) -> io::Result<bool> {
+pub(super) fn is_busy(addrs: &[IpAddr]) -> io::Result<bool> {
     let remembered = std::fs::read_to_string(REMEMBERED)?;
     let remembered: u32 = remembered.trim().parse().map_err(io::Error::other)?;
     let rest = u32::try_from(REST.as_secs()).unwrap_or(0);
     let busy_above = remembered.saturating_sub(rest);
-    let addrs: BTreeSet<Ipv4Addr> = addrs.iter().copied().collect();
+    let addrs: BTreeSet<IpAddr> = addrs.iter().copied().collect();
     let mut busy = false;
     for_each(|flow| {
         let Some(state) = flow.state else { return };
@@ -67,27 +68,27 @@ pub(super) fn is_busy(addrs: &[Ipv4Addr]) -> io::Result<bool> {
 ///
 /// # Errors
 /// Fails where the kernel gives no list or forgets nothing.
-pub(super) fn forget(addrs: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+pub(super) fn forget(addrs: &BTreeSet<IpAddr>) -> io::Result<()> {
     let mut found = Vec::new();
     for_each(|flow| {
         if flow.protocol == Some(UDP) && flow.answers_from.is_some_and(|it| addrs.contains(&it)) {
-            found.push(flow.first);
+            found.push((flow.family, flow.first));
         }
     })?;
     let socket = open()?;
-    for first in found {
-        socket.send(&deletion(&first), 0)?;
+    for (family, first) in found {
+        socket.send(&deletion(family, &first), 0)?;
     }
     Ok(())
 }
 
 /// A request (flag 1) to delete (2) the connection whose first packet was this.
-fn deletion(first: &[u8]) -> Vec<u8> {
+fn deletion(family: u8, first: &[u8]) -> Vec<u8> {
     let length = HEAD + FAMILY + 4 + first.len();
     let mut bytes = u32::try_from(length).unwrap_or(0).to_ne_bytes().to_vec();
     bytes.extend([2, 1, 1, 0]);
     bytes.resize(HEAD, 0);
-    bytes.extend([2, 0, 0, 0]);
+    bytes.extend([family, 0, 0, 0]);
     bytes.extend(u16::try_from(first.len() + 4).unwrap_or(0).to_ne_bytes());
     bytes.extend((FIRST | NESTED).to_ne_bytes());
     bytes.extend(first);
@@ -110,7 +111,7 @@ fn for_each(mut look: impl FnMut(Flow)) -> io::Result<()> {
             match kind {
                 DONE => return Ok(()),
                 ERROR => return Err(io::Error::other("the kernel gives no list of connections")),
-                _ => look(Flow::read(body.get(FAMILY..).unwrap_or_default())),
+                _ => look(Flow::read(body)),
             }
         }
     }
@@ -119,10 +120,12 @@ fn for_each(mut look: impl FnMut(Flow)) -> io::Result<()> {
 /// What of a connection matters.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flow {
+    /// Number of the family of addresses.
+    family: u8,
     /// The first packet's addresses and ports, as the kernel writes them.
     first: Vec<u8>,
     /// Who answers.
-    answers_from: Option<Ipv4Addr>,
+    answers_from: Option<IpAddr>,
     /// Number of the protocol.
     protocol: Option<u8>,
     /// State of TCP; absent for other protocols.
@@ -132,12 +135,17 @@ struct Flow {
 }
 
 impl Flow {
-    fn read(bytes: &[u8]) -> Self {
+    /// Reads a message without its head.
+    fn read(body: &[u8]) -> Self {
+        let bytes = body.get(FAMILY..).unwrap_or_default();
         let number = |bytes: &[u8]| bytes.get(..4)?.try_into().ok().map(u32::from_be_bytes);
+        let v4 = || Some(IpAddr::from(<[u8; 4]>::try_from(find(bytes, &SOURCE)?).ok()?));
+        let v6 = || Some(IpAddr::from(<[u8; 16]>::try_from(find(bytes, &SOURCE_V6)?).ok()?));
         let byte = |way: &[u16]| find(bytes, way).and_then(|bytes| bytes.first().copied());
         Self {
+            family: body.first().copied().unwrap_or(0),
             first: find(bytes, &[FIRST]).unwrap_or_default().to_vec(),
-            answers_from: find(bytes, &SOURCE).and_then(number).map(Ipv4Addr::from_bits),
+            answers_from: v4().or_else(v6),
             protocol: byte(&PROTOCOL),
             state: byte(&TCP_STATE),
             timeout: find(bytes, &TIMEOUT).and_then(number).unwrap_or(0),
@@ -203,6 +211,7 @@ mod tests {
             [addrs, nested(2, &attribute(1, &[6]))].concat()
         };
         let body = [
+            vec![2, 0, 0, 0],
             nested(1, &addrs(5)),
             nested(2, &addrs(7)),
             nested(4, &nested(1, &[attribute(2, &[1]), attribute(1, &[3])].concat())),
@@ -210,15 +219,20 @@ mod tests {
         ]
         .concat();
         let expect = Flow {
+            family: 2,
             first: addrs(5),
             protocol: Some(6),
-            answers_from: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            answers_from: Some([10, 0, 0, 7].into()),
             state: Some(ESTABLISHED),
             timeout: 432_000,
         };
         assert_eq!(Flow::read(&body), expect);
-        assert_eq!(Flow::read(&body[..40]).state, None);
-        let deletion = deletion(&addrs(5));
+        assert_eq!(Flow::read(&body[..44]).state, None);
+        let answers_from: std::net::Ipv6Addr = "fd00::7".parse().expect("it is one");
+        let addrs_v6 = nested(1, &attribute(3, &answers_from.octets()));
+        let found = Flow::read(&[vec![10, 0, 0, 0], nested(2, &addrs_v6)].concat());
+        assert_eq!((found.family, found.answers_from), (10, Some(answers_from.into())));
+        let deletion = deletion(2, &addrs(5));
         let (kind, body) = messages(&deletion).next().expect("it is a message");
         assert_eq!((kind, find(&body[FAMILY..], &[FIRST])), (0x0102, Some(&addrs(5)[..])));
     }

@@ -11,7 +11,7 @@ mod settings;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::MulticastGroup;
 use skep_core::error::chain;
-use skep_core::net::kernel::{Desired, LINK_PREFIX, NetOp, steps};
+use skep_core::net::kernel::{Accepts, Desired, LINK_PREFIX, NetOp, steps};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -72,10 +72,10 @@ pub enum KernelError {
 pub struct KernelPlane {
     netlink: Netlink,
     rules: Rules,
-    /// What the engine's chain was seen to hold, until the next look.
-    accepts: Option<Option<BTreeSet<String>>>,
+    /// What the engine's chains were seen to hold, until the next look.
+    accepts: Option<Accepts>,
     /// Where connections were led when this last looked.
-    backends: BTreeSet<Ipv4Addr>,
+    backends: BTreeSet<IpAddr>,
     /// Closed when this ends; taken again by the next daemon.
     _hold: UnixListener,
 }
@@ -185,8 +185,7 @@ impl KernelPlane {
 
     /// Who exchanges UDP packets with a task that is led to no more would do so for ever.
     async fn forget_exchanges(&mut self, wanted: &Desired) {
-        let gone: BTreeSet<Ipv4Addr> =
-            self.backends.difference(&wanted.backends).copied().collect();
+        let gone: BTreeSet<IpAddr> = self.backends.difference(&wanted.backends).copied().collect();
         self.backends.clone_from(&wanted.backends);
         if gone.is_empty() {
             return;
@@ -201,10 +200,15 @@ impl KernelPlane {
         if let NetOp::Set(path, value) = &step {
             return settings::write(path, value).await;
         }
-        if let NetOp::AddAccept(rule) | NetOp::RemoveAccept(rule) = &step {
+        if let NetOp::AddAccept(family, rule) | NetOp::RemoveAccept(family, rule) = &step {
             self.accepts = None;
-            let adds = matches!(step, NetOp::AddAccept(_));
-            return if adds { accepts::add(rule).await } else { accepts::remove(rule).await };
+            let adds = matches!(step, NetOp::AddAccept(..));
+            let family = *family;
+            return if adds {
+                accepts::add(family, rule).await
+            } else {
+                accepts::remove(family, rule).await
+            };
         }
         self.netlink.carry_out(step).await
     }
@@ -214,7 +218,7 @@ impl KernelPlane {
 ///
 /// # Errors
 /// Fails where the kernel gives no list of connections.
-pub async fn is_busy(addrs: Vec<Ipv4Addr>) -> io::Result<bool> {
+pub async fn is_busy(addrs: Vec<IpAddr>) -> io::Result<bool> {
     let looked = tokio::task::spawn_blocking(move || conntrack::is_busy(&addrs)).await;
     looked.map_err(io::Error::other)?
 }

@@ -6,7 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
@@ -21,8 +21,9 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+use skep_core::net::family::Family;
 use skep_core::net::kernel::{
-    Forward, Kernel, LINK_PREFIX, Link, LinkKind, Local, Neighbour, RETURN_LINK, Return,
+    Forward, Kernel, LINK_PREFIX, Link, LinkKind, Local, Neighbour, RETURN_LINK, Return, Selector,
     TUNNEL_PREFIX, Tunnel,
 };
 use skep_core::net::mac::Mac;
@@ -34,15 +35,15 @@ use super::KernelError;
 pub(super) const PROTOCOL: RouteProtocol = RouteProtocol::Other(200);
 
 /// The table of addresses that are the host's own.
-pub(super) const TABLE_LOCAL: u32 = 255;
+pub(super) const TABLE_LOCAL: u8 = 255;
 
 /// The way to the kernel, with what it said last.
 pub(super) struct Netlink {
     pub(super) handle: Handle,
     /// Indexes of links by name.
     pub(super) indexes: BTreeMap<String, u32>,
-    /// Rules of skep's by their mark.
-    pub(super) rules: BTreeMap<u32, RuleMessage>,
+    /// Rules of skep's by their family and mark.
+    pub(super) rules: BTreeMap<Selector, RuleMessage>,
 }
 
 pub(super) fn refused(what: &str) -> impl FnOnce(rtnetlink::Error) -> KernelError {
@@ -122,8 +123,20 @@ impl Netlink {
             };
             kernel.forwards.extend(forward(link, &entry));
         }
+        for family in Family::ALL {
+            self.look_at_neighbours(family, names, kernel).await?;
+        }
+        self.look_at_proxies(names, kernel).await
+    }
+
+    async fn look_at_neighbours(
+        &self,
+        family: Family,
+        names: &BTreeMap<u32, String>,
+        kernel: &mut Kernel,
+    ) -> Result<(), KernelError> {
         let mut request = self.handle.neighbours().get();
-        request.message_mut().header.family = AddressFamily::Inet;
+        request.message_mut().header.family = family_of(family);
         let mut entries = request.execute().boxed();
         while let Some(entry) = entries.try_next().await.map_err(refused("list neighbours"))? {
             let Some(link) = names.get(&entry.header.ifindex) else { continue };
@@ -137,42 +150,77 @@ impl Netlink {
         Ok(())
     }
 
+    async fn look_at_proxies(
+        &self,
+        names: &BTreeMap<u32, String>,
+        kernel: &mut Kernel,
+    ) -> Result<(), KernelError> {
+        let mut request = self.handle.neighbours().get();
+        request.message_mut().header.family = AddressFamily::Inet6;
+        request.message_mut().header.flags = NeighbourFlags::Proxy;
+        let mut entries = request.execute().boxed();
+        while let Some(entry) = entries.try_next().await.map_err(refused("list proxies"))? {
+            let link = names.get(&entry.header.ifindex);
+            let link = link.filter(|link| kernel.links.contains_key(*link));
+            if let (Some(link), Some(addr)) = (link, destination(&entry)) {
+                kernel.proxies.insert(Local { addr, link: link.clone() });
+            }
+        }
+        Ok(())
+    }
+
     async fn look_at_routes(
         &mut self,
         names: &BTreeMap<u32, String>,
         kernel: &mut Kernel,
     ) -> Result<(), KernelError> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let mut routes = self.handle.route().get(all).execute().boxed();
-        while let Some(route) = routes.try_next().await.map_err(refused("list routes"))? {
-            if route.header.protocol != PROTOCOL {
-                continue;
-            }
-            let facts = RouteFacts::of(&route);
-            if facts.table == TABLE_LOCAL {
-                let link = facts.link.and_then(|index| names.get(&index).cloned());
-                if let (Some(addr), Some(link)) = (facts.destination, link) {
-                    kernel.locals.insert(Local { addr, link });
-                }
-            } else if is_ours(facts.table)
-                && let Some(to) = facts.gateway
-            {
-                kernel.returns.insert(Return { mark: facts.table, to });
-            }
-        }
         self.rules.clear();
-        let mut rules = self.handle.rule().get(IpVersion::V4).execute().boxed();
-        while let Some(rule) = rules.try_next().await.map_err(refused("list rules"))? {
-            let mark = rule.attributes.iter().find_map(|attribute| match attribute {
-                RuleAttribute::FwMark(mark) if is_ours(*mark) => Some(*mark),
-                _ => None,
-            });
-            if let Some(mark) = mark {
-                kernel.selectors.insert(mark);
-                self.rules.insert(mark, rule);
+        for family in Family::ALL {
+            let (all, version) = match family {
+                Family::V4 => (RouteMessageBuilder::<Ipv4Addr>::new().build(), IpVersion::V4),
+                Family::V6 => (RouteMessageBuilder::<Ipv6Addr>::new().build(), IpVersion::V6),
+            };
+            let mut routes = self.handle.route().get(all).execute().boxed();
+            while let Some(route) = routes.try_next().await.map_err(refused("list routes"))? {
+                if route.header.protocol == PROTOCOL {
+                    note_route(&route, names, kernel);
+                }
+            }
+            let mut rules = self.handle.rule().get(version).execute().boxed();
+            while let Some(rule) = rules.try_next().await.map_err(refused("list rules"))? {
+                let mark = rule.attributes.iter().find_map(|attribute| match attribute {
+                    RuleAttribute::FwMark(mark) if is_ours(*mark) => Some(*mark),
+                    _ => None,
+                });
+                if let Some(mark) = mark {
+                    kernel.selectors.insert((family, mark));
+                    self.rules.insert((family, mark), rule);
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Notes a route of skep's.
+fn note_route(route: &RouteMessage, names: &BTreeMap<u32, String>, kernel: &mut Kernel) {
+    let facts = RouteFacts::of(route);
+    if facts.table == u32::from(TABLE_LOCAL) {
+        let link = facts.link.and_then(|index| names.get(&index).cloned());
+        if let (Some(addr), Some(link)) = (facts.destination, link) {
+            kernel.locals.insert(Local { addr, link });
+        }
+    } else if is_ours(facts.table)
+        && let Some(to) = facts.gateway
+    {
+        kernel.returns.insert(Return { mark: facts.table, to });
+    }
+}
+
+const fn family_of(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
     }
 }
 
@@ -284,12 +332,13 @@ fn mac_of(entry: &NeighbourMessage) -> Option<Mac> {
     })
 }
 
-fn destination(entry: &NeighbourMessage) -> Option<Ipv4Addr> {
+fn destination(entry: &NeighbourMessage) -> Option<IpAddr> {
     entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => Some(*addr),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => Some((*addr).into()),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(addr)) => Some((*addr).into()),
         // In a list of forwards the family is that of bridges and says nothing of the address.
         NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => {
-            <[u8; 4]>::try_from(bytes.as_slice()).ok().map(Ipv4Addr::from)
+            <[u8; 4]>::try_from(bytes.as_slice()).ok().map(IpAddr::from)
         }
         _ => None,
     })
@@ -300,17 +349,25 @@ fn forward(link: &str, entry: &NeighbourMessage) -> Option<Forward> {
     let mac = mac_of(entry)?;
     let link = link.to_owned();
     if entry.header.flags.contains(NeighbourFlags::Own) {
-        let to = Some(destination(entry)?);
-        return Some(Forward { link, mac, to });
+        let IpAddr::V4(to) = destination(entry)? else { return None };
+        return Some(Forward { link, mac, to: Some(to) });
     }
     (entry.header.state == NeighbourState::Noarp).then_some(Forward { link, mac, to: None })
+}
+
+const fn ip(addr: &RouteAddress) -> Option<IpAddr> {
+    match addr {
+        RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
+        RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
+        _ => None,
+    }
 }
 
 struct RouteFacts {
     table: u32,
     link: Option<u32>,
-    destination: Option<Ipv4Addr>,
-    gateway: Option<Ipv4Addr>,
+    destination: Option<IpAddr>,
+    gateway: Option<IpAddr>,
 }
 
 impl RouteFacts {
@@ -321,10 +378,8 @@ impl RouteFacts {
             match attribute {
                 RouteAttribute::Table(table) => facts.table = *table,
                 RouteAttribute::Oif(link) => facts.link = Some(*link),
-                RouteAttribute::Destination(RouteAddress::Inet(addr)) => {
-                    facts.destination = Some(*addr);
-                }
-                RouteAttribute::Gateway(RouteAddress::Inet(addr)) => facts.gateway = Some(*addr),
+                RouteAttribute::Destination(to) => facts.destination = ip(to),
+                RouteAttribute::Gateway(to) => facts.gateway = ip(to),
                 _ => {}
             }
         }

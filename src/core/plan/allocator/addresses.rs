@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::id::NetworkId;
-use crate::model::network::IpamConfig;
+use crate::model::network::{IpamConfig, Network};
 use crate::net::cidr::Cidr;
+use crate::net::pairs::Pairs;
 use crate::plan::draft::Draft;
 
 /// Returns the next free address of a network and the prefix length of its subnet; absent when there is none.
@@ -14,28 +15,45 @@ pub(super) fn next_free(draft: &Draft, network: &NetworkId) -> Option<(IpAddr, u
     let found = draft.state.networks().get(network)?;
     let last = draft.cursors.get(network).copied().or(found.last_address);
     let allocation = found.allocation.as_ref()?;
-    // An address of the older family serves every client.
-    let of_family = |v4: bool| {
-        allocation.ipam.configs.iter().filter_map(move |config| {
-            let subnet: Cidr = config.subnet.parse().ok()?;
-            (subnet.is_ipv4() == v4).then_some((config, subnet))
-        })
-    };
-    of_family(true).chain(of_family(false)).find_map(|(config, subnet)| {
-        let addr = next_in(draft, network, config, subnet, last)?;
-        Some((addr, subnet.prefix()))
-    })
+    let subnets = allocation.ipam.configs.iter();
+    let subnets: Vec<(&IpamConfig, Cidr)> =
+        subnets.filter_map(|config| Some((config, config.subnet.parse().ok()?))).collect();
+    // What has an address of the older family has one of the other with it.
+    let dual = subnets.iter().any(|(_, subnet)| subnet.is_ipv4());
+    let taken = reserved(found);
+    subnets.into_iter().filter(|(_, subnet)| subnet.is_ipv4() == dual).find_map(
+        |(config, subnet)| {
+            let addr = next_in(draft, network, config, subnet, &taken, last)?;
+            Some((addr, subnet.prefix()))
+        },
+    )
 }
 
-/// Returns an address with the prefix length of its subnet if the network has it and nothing holds it.
+/// Lists what a network gives to nobody: addresses that other things have, and gateways; with those that go with them.
+fn reserved(network: &Network) -> BTreeSet<IpAddr> {
+    let pairs = Pairs::of(network);
+    let configs = network.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
+    let named = configs.flat_map(|config| config.reserved.values().chain([&config.gateway]));
+    let addrs = named.filter_map(|addr| addr.parse::<IpAddr>().ok());
+    let in_both = addrs.flat_map(|addr| match addr {
+        IpAddr::V4(_) => [Some(addr), None],
+        IpAddr::V6(v6) => [Some(addr), pairs.v4(v6).map(IpAddr::V4)],
+    });
+    in_both.flatten().collect()
+}
+
+/// Returns an address with the prefix length of its subnet if the network has it and nothing holds it. Of two families it is
+/// the IPv4 address that is given, whichever of the two was asked for.
 pub(super) fn this_one(draft: &Draft, network: &NetworkId, addr: IpAddr) -> Option<(IpAddr, u8)> {
-    let allocation = draft.state.networks().get(network)?.allocation.as_ref()?;
-    let free = |config: &&IpamConfig| {
-        let gateway = config.gateway.parse() == Ok(addr);
-        let reserved = config.reserved.values().any(|held| held.parse() == Ok(addr));
-        !gateway && !reserved && !draft.state.address_in_use(network, addr)
+    let found = draft.state.networks().get(network)?;
+    let addr = match addr {
+        IpAddr::V6(v6) => Pairs::of(found).v4(v6).map_or(addr, IpAddr::V4),
+        IpAddr::V4(_) => addr,
     };
-    let subnets = allocation.ipam.configs.iter().filter(free);
+    if reserved(found).contains(&addr) || draft.state.address_in_use(network, addr) {
+        return None;
+    }
+    let subnets = found.allocation.as_ref()?.ipam.configs.iter();
     let mut subnets = subnets.filter_map(|config| config.subnet.parse::<Cidr>().ok());
     let usable =
         |it: &Cidr| it.contains(addr) && (it.first_usable()..=it.last_usable()).contains(&addr);
@@ -64,13 +82,11 @@ fn next_in(
     network: &NetworkId,
     config: &IpamConfig,
     subnet: Cidr,
+    reserved: &BTreeSet<IpAddr>,
     last: Option<IpAddr>,
 ) -> Option<IpAddr> {
     let range = config.range.parse::<Cidr>().ok().filter(|range| subnet.contains_subnet(*range));
     let range = range.unwrap_or(subnet);
-    let mut reserved: BTreeSet<IpAddr> =
-        config.reserved.values().filter_map(|addr| addr.parse().ok()).collect();
-    reserved.extend(config.gateway.parse::<IpAddr>());
     let lowest = subnet.first_usable();
     let highest = subnet.last_usable();
     let free = |addr: &IpAddr| {

@@ -1,7 +1,7 @@
 //! Gives each overlay network its subnets, their gateways and a VXLAN id.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::is_overlay;
@@ -9,6 +9,8 @@ use crate::command::{Change, NetworkPatch};
 use crate::model::Driver;
 use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
 use crate::net::cidr::Cidr;
+use crate::net::family::Family;
+use crate::net::pairs::Pairs;
 use crate::net::plan::RETURN_VNI;
 use crate::plan::draft::Draft;
 use crate::plan::slots::is_on_node;
@@ -51,12 +53,11 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
     let (mut held, asked_for) = other_subnets(draft, network);
     let asked = network.spec.ipam.clone().unwrap_or_default();
     let mut configs = Vec::new();
-    let mut wanted = asked.configs;
-    if wanted.is_empty() {
-        wanted.push(IpamConfig::default());
-    }
-    for config in wanted {
-        let subnet = if config.subnet.is_empty() {
+    for (config, family) in wanted(asked.configs, network.spec.ipv6) {
+        let subnet = if config.subnet.is_empty() && family == Family::V6 {
+            let found = first_free(private_subnets(draft), PRIVATE_SIZE, &held);
+            found.ok_or("no IPv6 subnet is left")?
+        } else if config.subnet.is_empty() {
             // What others insist on is passed over here, so that they can still get it.
             let taken = [&held[..], &asked_for[..]].concat();
             let free = [&taken[..], &in_the_way(draft)[..]].concat();
@@ -74,7 +75,12 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
         held.push(subnet);
         configs.push(fill(config, subnet));
     }
-    let vnis = pick_vnis(draft, network, configs.len()).ok_or("no VXLAN id is left")?;
+    if network.spec.ipv6 && Pairs::beside(&configs).is_empty() {
+        return Err("its IPv6 subnet has fewer addresses than its IPv4 subnet".to_owned());
+    }
+    // Subnets of both families are on one bridge.
+    let bridges = configs.iter().filter(|config| !config.subnet.contains(':')).count();
+    let vnis = pick_vnis(draft, network, bridges.max(1)).ok_or("no VXLAN id is left")?;
     let driver = Driver { name: "overlay".to_owned(), options: options(network, &vnis) };
     let ipam_driver = match asked.driver.name.as_str() {
         "" => "default".to_owned(),
@@ -85,6 +91,36 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
         configs,
     };
     Ok(NetworkAllocation { driver, vni: vnis.first().copied().unwrap_or(0), ipam })
+}
+
+/// Lists subnets to make, those that are left out too: a network with IPv6 has IPv4 as well.
+fn wanted(asked: Vec<IpamConfig>, ipv6: bool) -> Vec<(IpamConfig, Family)> {
+    let family = |config: &IpamConfig| {
+        if config.subnet.contains(':') { Family::V6 } else { Family::V4 }
+    };
+    let mut wanted: Vec<_> = asked.into_iter().map(|it| (family(&it), it)).collect();
+    let lacks = |wanted: &[(Family, IpamConfig)], family| wanted.iter().all(|it| it.0 != family);
+    if wanted.is_empty() || ipv6 && lacks(&wanted, Family::V4) {
+        wanted.insert(0, (Family::V4, IpamConfig::default()));
+    }
+    if ipv6 && lacks(&wanted, Family::V6) {
+        wanted.push((Family::V6, IpamConfig::default()));
+    }
+    wanted.into_iter().map(|(family, config)| (config, family)).collect()
+}
+
+/// Prefix lengths of what a cluster has for IPv6, and of the subnets cut from it.
+const PRIVATE_POOL_SIZE: u8 = 48;
+const PRIVATE_SIZE: u8 = 64;
+
+/// Returns the private range of a cluster: `fd`, and 40 bits that no other cluster is likely to have.
+fn private_subnets(draft: &Draft) -> Cidr {
+    let id = draft.state.cluster().map(|cluster| cluster.id.to_string()).unwrap_or_default();
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+    let base = (0xfd << 120) | (u128::from(hash >> 24) << 80);
+    let pool = Cidr::new(Ipv6Addr::from_bits(base).into(), PRIVATE_POOL_SIZE);
+    pool.expect("the length is one of IPv6")
 }
 
 /// Fills in what the user left open of one subnet: the gateway is its first address.

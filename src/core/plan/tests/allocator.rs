@@ -197,6 +197,43 @@ fn a_full_subnet_leaves_tasks_new_and_says_so() {
 }
 
 #[test]
+fn a_network_with_ipv6_has_a_subnet_of_either_family() {
+    let mut world = World::new(1);
+    let subnets = |world: &World, number| -> Vec<String> {
+        let found = &world.state.networks()[&network_id(number)];
+        let configs = found.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
+        configs.map(|config| format!("{} {}", config.subnet, config.gateway)).collect()
+    };
+    let dual = |spec: &mut NetworkSpec, subnets: &[&str]| {
+        spec.ipv6 = true;
+        let configs = subnets.iter().flat_map(|text| subnet(text).unwrap_or_default().configs);
+        spec.ipam = Some(IpamOptions { configs: configs.collect(), ..IpamOptions::default() });
+    };
+    network(&mut world, 1, |spec| spec.ipv6 = true);
+    network(&mut world, 2, |spec| dual(spec, &["fd00:2::/64"]));
+    network(&mut world, 3, |spec| dual(spec, &["fd00:3::/64", "10.3.0.0/24"]));
+    network(&mut world, 4, |spec| dual(spec, &["fd00:4::/124", "10.4.0.0/24"]));
+    network(&mut world, 5, |spec| spec.ipv6 = true);
+    world.plan();
+    let given = [1, 5].map(|number| subnets(&world, number));
+    for given in &given {
+        let [v4, v6] = &given[..] else { panic!("two subnets: {given:?}") };
+        assert!(v4.starts_with("10.0."), "{v4}");
+        let (subnet, gateway) = v6.split_once(' ').expect("a subnet and its gateway");
+        assert!(subnet.starts_with("fd") && subnet.ends_with("::/64"), "{v6}");
+        assert_eq!(format!("{}1", subnet.trim_end_matches("/64")), gateway);
+    }
+    assert_ne!(given[0][1], given[1][1]);
+    assert!(subnets(&world, 2)[0].starts_with("10.0."));
+    assert_eq!(subnets(&world, 2)[1], "fd00:2::/64 fd00:2::1");
+    assert_eq!(subnets(&world, 3), ["fd00:3::/64 fd00:3::1", "10.3.0.0/24 10.3.0.1"]);
+    assert!(subnets(&world, 4).is_empty(), "not each task could have an address");
+    world.service("web", ONE, |_, task| join(task, 3));
+    world.plan();
+    assert_eq!(task_ip(&world, "web.1a"), "10.3.0.3/24");
+}
+
+#[test]
 fn round_robin_services_have_no_virtual_address() {
     let mut world = World::new(1);
     network(&mut world, 1, |_| {});
@@ -264,7 +301,10 @@ fn a_service_without_networks_is_allocated_all_the_same() {
 fn containers_of_users_get_addresses_too() {
     use crate::id::TaskId;
     let mut world = World::new(1);
-    network(&mut world, 1, |spec| spec.attachable = true);
+    network(&mut world, 1, |spec| {
+        (spec.attachable, spec.ipv6) = (true, true);
+        spec.ipam = subnet("fd00:1::/64");
+    });
     world.plan();
     world.availability(1, crate::model::node::Availability::Drain);
     let attach = |number: u64, asked: &[&str]| Command::Attach {
@@ -280,6 +320,7 @@ fn containers_of_users_get_addresses_too() {
     world.run(attach(1, &[]));
     world.run(attach(2, &["10.0.1.77"]));
     world.run(attach(3, &["10.9.9.9"]));
+    world.run(attach(4, &["fd00:1::78"]));
     world.plan();
     let held = |number: u64| {
         let task = &world.state.tasks()[&TaskId::from_seed(77, number)];
@@ -289,6 +330,7 @@ fn containers_of_users_get_addresses_too() {
     assert_eq!(held(1), (TaskState::Assigned, vec!["10.0.1.2".to_owned()]));
     assert_eq!(held(2), (TaskState::Assigned, vec!["10.0.1.77".to_owned()]));
     assert_eq!(held(3), (TaskState::New, Vec::new()));
+    assert_eq!(held(4), (TaskState::Assigned, vec!["10.0.1.120".to_owned()]));
     world.run(Command::Detach { id: TaskId::from_seed(77, 2) });
-    assert_eq!(world.state.tasks().len(), 2);
+    assert_eq!(world.state.tasks().len(), 3);
 }
