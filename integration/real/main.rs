@@ -27,6 +27,7 @@ mod anywhere;
 mod app;
 mod clients;
 mod daemon;
+mod dual_stack;
 mod encrypted;
 mod external;
 mod faults;

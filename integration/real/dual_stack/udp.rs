@@ -1,0 +1,74 @@
+//! UDP over IPv6, by the virtual address and by the mesh. The image has no server for it, so that each task is lent one of the host's.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use skep_integration::{Host, Namespace, sh, wait_for};
+
+use super::{OUTSIDE_V6, SOON, address, container, of_host, virtual_address};
+
+/// Answers each packet with who it was from.
+const SERVER: &str = "import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(('::', 81))
+while True:
+    _, client = s.recvfrom(99)
+    s.sendto(client[0].encode(), client)";
+
+/// Sends packets, each from a port of its own; prints what each answer said, and fails at the first that does not come.
+const CLIENT: &str = "import socket, sys
+for _ in range(12):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.settimeout(1)
+    s.sendto(b'?', (sys.argv[1], int(sys.argv[2])))
+    print(s.recv(99).decode())";
+
+/// A process that ends with this value.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _collected = self.0.wait();
+    }
+}
+
+fn network_of(host: &Host, container: &str) -> Result<String> {
+    let pid = host.engine.docker().ok(&["inspect", "-f", "{{.State.Pid}}", container])?;
+    Ok(format!("--net=/proc/{pid}/ns/net"))
+}
+
+fn serve(host: &Host) -> Result<Server> {
+    let network = network_of(host, &container(host, "web")?)?;
+    let mut server = Command::new("nsenter");
+    server.args([network.as_str(), "python3", "-c", SERVER]).stdin(Stdio::null());
+    Ok(Server(server.spawn().context("start a server")?))
+}
+
+/// Asks from a network; returns whom the servers took for the client.
+fn ask(network: &str, addr: &str, port: &str) -> Result<BTreeSet<String>> {
+    let told = sh("nsenter", &[network, "python3", "-c", CLIENT, addr, port])?;
+    Ok(told.lines().map(str::to_owned).collect())
+}
+
+pub(super) fn packets_arrive(hosts: &[Host], outside: &Namespace) -> Result<()> {
+    let _servers = hosts.iter().map(serve).collect::<Result<Vec<_>>>()?;
+    let from_outside = format!("--net={}", outside.path());
+    for (number, host) in hosts.iter().enumerate() {
+        wait_for("answers by the mesh", SOON, || {
+            let seen = ask(&from_outside, &of_host(number), "18082")?;
+            ensure!(seen == BTreeSet::from([OUTSIDE_V6.to_owned()]), "{seen:?}");
+            Ok(())
+        })?;
+        let near = container(host, "near")?;
+        let own = address(host, &near, "front")?;
+        let virtual_address = virtual_address(host, &near)?;
+        wait_for("answers by the virtual address", SOON, || {
+            let seen = ask(&network_of(host, &near)?, &virtual_address, "81")?;
+            ensure!(seen == BTreeSet::from([own.clone()]), "{seen:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
