@@ -349,6 +349,7 @@ fn ingress() -> Network {
                     ..IpamConfig::default()
                 }],
             },
+            ..NetworkAllocation::default()
         }),
         ..Network::default()
     }

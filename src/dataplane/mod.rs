@@ -22,6 +22,7 @@ use skep_core::State;
 use skep_core::assign::Assigned;
 use skep_core::error::chain;
 use skep_core::id::NodeId;
+use skep_core::model::node::NodeDescription;
 use skep_core::net::kernel::Desired;
 use skep_core::net::names::NameTable;
 use skep_core::net::plan::Host;
@@ -214,6 +215,18 @@ pub async fn amiss(
         return Ok(Vec::new());
     }
     Box::pin(kernel::look(&plan::desired(state, &host(node, addr)))).await
+}
+
+/// Adds to what a node tells where its tunnels end, and what the link there carries.
+pub async fn describe_underlay(
+    description: NodeDescription,
+    data_path: Option<IpAddr>,
+) -> NodeDescription {
+    let underlay_mtu = match data_path {
+        Some(addr) => Box::pin(kernel::mtu_of(addr)).await,
+        None => None,
+    };
+    NodeDescription { data_path, underlay_mtu, ..description }
 }
 
 /// Tunnels between IPv6 addresses are not made; a node at one is none that others lead to.

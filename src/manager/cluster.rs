@@ -147,10 +147,7 @@ fn first_node(
             ..NodeSpec::default()
         },
         role: Role::Manager,
-        description: NodeDescription {
-            data_path: Some(addresses.data_path),
-            ..with_trust(description, root)
-        },
+        description: with_trust(description, root),
         status: NodeStatus {
             state: NodeState::Ready,
             message: String::new(),

@@ -18,7 +18,7 @@ use super::enrol::renew;
 use super::member::Surroundings;
 use crate::agent::link::Told;
 use crate::clock;
-use crate::dataplane::OwnKey;
+use crate::dataplane::{OwnKey, describe_underlay};
 use crate::engine::Engine;
 use crate::manager::cluster::now_unix;
 use crate::rpc::tls::Tls;
@@ -110,7 +110,8 @@ impl Certificates {
         };
         let tunnel_key = OwnKey::known(&mut self.tunnel_key).await;
         let data_path = self.data.data_path();
-        let described = NodeDescription { data_path, tunnel_key, ..described };
+        let described = describe_underlay(described, data_path).await;
+        let described = NodeDescription { tunnel_key, ..described };
         let described = self.held.describe(described);
         self.describe.send_if_modified(|held| {
             let differs = held.as_ref() != Some(&described);

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::member::{Consensus, Member, consensus_failed, propose};
 use super::{Identity, Node, Standing};
+use crate::dataplane::describe_underlay;
 use crate::manager::cluster::{self, FIRST_MEMBER};
 use crate::manager::{SwarmAddresses, host_addresses};
 
@@ -68,6 +69,7 @@ impl Node {
         let engine = &self.around.machine.engine;
         let description =
             engine.describe().await.map_err(|error| BackendError::Engine(error.to_string()))?;
+        let description = describe_underlay(description, Some(addresses.data_path)).await;
         let made = cluster::found(request, addresses, description)
             .map_err(|error| BackendError::Invalid(error.to_string()))?;
         let data = &self.around.data;

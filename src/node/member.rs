@@ -159,13 +159,7 @@ impl Member {
         consensus: Consensus,
     ) -> Result<Self, BackendError> {
         let Consensus { raft, key, tls } = consensus;
-        let listen = tokio::net::TcpListener::bind(identity.listen).await.map_err(|error| {
-            BackendError::Internal(format!(
-                "manager stopped: failed to listen on remote API address: listen tcp {}: bind: {}",
-                identity.listen,
-                plain(&error)
-            ))
-        })?;
+        let listen = listen(identity.listen).await?;
         let machine = &around.machine;
         let files = (machine.open_files)(&identity.node)
             .map_err(|error| BackendError::Internal(format!("no place for secrets: {error}")))?;
@@ -275,6 +269,16 @@ impl Member {
         self.raft.shutdown().await;
         info!(node.id = %self.identity.node, "member stopped");
     }
+}
+
+/// Opens the cluster's port.
+async fn listen(addr: std::net::SocketAddr) -> Result<tokio::net::TcpListener, BackendError> {
+    tokio::net::TcpListener::bind(addr).await.map_err(|error| {
+        BackendError::Internal(format!(
+            "manager stopped: failed to listen on remote API address: listen tcp {addr}: bind: {}",
+            plain(&error)
+        ))
+    })
 }
 
 /// Stamps the time on a command and puts it through consensus.

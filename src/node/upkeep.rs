@@ -18,7 +18,7 @@ use super::data_dir::{DataDir, StoredCertificate};
 use super::identity::Identity;
 use super::member::{Surroundings, propose};
 use crate::clock;
-use crate::dataplane::OwnKey;
+use crate::dataplane::{OwnKey, describe_underlay};
 use crate::engine::Engine;
 use crate::manager::cluster::now_unix;
 use crate::manager::signer::Signer;
@@ -150,7 +150,7 @@ impl Upkeep {
         match self.engine.describe().await {
             Ok(description) => {
                 let data_path = Some(self.data_path);
-                self.described = Some(NodeDescription { data_path, ..description });
+                self.described = Some(describe_underlay(description, data_path).await);
             }
             Err(error) => debug!(error = %error, "the engine does not describe itself"),
         }

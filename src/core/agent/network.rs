@@ -20,11 +20,14 @@ pub const NODE_LABEL: &str = "skep.node.id";
 pub const MISSING_ATTACHMENT: &str =
     "node is missing network attachments, ip addresses may be exhausted";
 
-/// Largest packet inside an overlay, leaving room for the outer headers on an Ethernet underlay.
-const OVERLAY_MTU: u32 = 1450;
+/// Largest packet of an Ethernet underlay. More is not made use of: a node that carries less may come any time.
+pub const UNDERLAY_MTU: u32 = 1500;
 
-/// The same where WireGuard's headers are around those.
-const ENCRYPTED_MTU: u32 = OVERLAY_MTU - 80;
+/// Room for the outer headers around a packet of an overlay.
+const TUNNEL_HEADERS: u32 = 50;
+
+/// Room for WireGuard's headers around those.
+const ENCRYPTED_HEADERS: u32 = 80;
 
 /// Option of networks whose packets are encrypted on their way between nodes.
 pub const ENCRYPTED: &str = "encrypted";
@@ -90,7 +93,8 @@ pub fn endpoint_mac(address: Ipv4Addr) -> String {
 pub fn overlay_mtu(allocation: &NetworkAllocation) -> u32 {
     let asked = allocation.driver.options.get("com.docker.network.driver.mtu");
     let encrypted = allocation.driver.options.contains_key(ENCRYPTED);
-    let usual = if encrypted { ENCRYPTED_MTU } else { OVERLAY_MTU };
+    let headers = if encrypted { TUNNEL_HEADERS + ENCRYPTED_HEADERS } else { TUNNEL_HEADERS };
+    let usual = allocation.underlay_mtu.unwrap_or(UNDERLAY_MTU).saturating_sub(headers);
     asked.and_then(|mtu| mtu.parse().ok()).unwrap_or(usual)
 }
 
@@ -268,9 +272,9 @@ mod tests {
             ..IpamConfig::default()
         };
         network.allocation = Some(NetworkAllocation {
-            driver: Driver::default(),
             vni: 16_777_215,
             ipam: IpamOptions { configs: vec![config], ..IpamOptions::default() },
+            ..NetworkAllocation::default()
         });
         network
     }
@@ -295,6 +299,8 @@ mod tests {
         assert_eq!(mtu(&[]), 1450);
         assert_eq!(mtu(&[("encrypted", "")]), 1370);
         assert_eq!(mtu(&[("encrypted", ""), ("com.docker.network.driver.mtu", "1200")]), 1200);
+        let narrow = NetworkAllocation { underlay_mtu: Some(1400), ..NetworkAllocation::default() };
+        assert_eq!(overlay_mtu(&narrow), 1350);
     }
 
     #[test]

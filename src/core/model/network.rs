@@ -84,4 +84,6 @@ pub struct NetworkAllocation {
     pub vni: u32,
     /// Subnets with gateways, all fields filled.
     pub ipam: IpamOptions,
+    /// Largest packet, in bytes, that the links between nodes carried when it was made; absent where they carry what Ethernet does.
+    pub underlay_mtu: Option<u32>,
 }

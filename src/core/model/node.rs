@@ -121,6 +121,8 @@ pub struct NodeDescription {
     pub host_addresses: Vec<Ipv6Addr>,
     /// Its end of the tunnels between nodes; absent where it is the address that managers see.
     pub data_path: Option<IpAddr>,
+    /// Largest packet of the link there, in bytes; absent if it was not told.
+    pub underlay_mtu: Option<u32>,
     /// By which others encrypt what they send it; absent as long as it has no encrypted tunnels.
     pub tunnel_key: Option<TunnelKey>,
     /// Labels of the engine.

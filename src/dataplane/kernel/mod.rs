@@ -8,6 +8,7 @@ mod look;
 mod nft;
 mod observe;
 mod settings;
+mod underlay;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,6 +31,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 pub use look::look;
+pub use underlay::mtu_of;
 
 use nft::Rules;
 use observe::Netlink;

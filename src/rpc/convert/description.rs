@@ -1,8 +1,9 @@
 //! What a node tells of itself, bounded.
 
 use skep_core::model::Labels;
-use skep_core::model::node::HOST_ADDRESSES_MAX;
-use skep_core::model::node::{Availability, GenericResource, NodeDescription, Role};
+use skep_core::model::node::{
+    Availability, GenericResource, HOST_ADDRESSES_MAX, NodeDescription, Role,
+};
 use skep_core::model::tunnel_key::TunnelKey;
 use skep_core::net::cidr::Cidr;
 
@@ -11,6 +12,10 @@ use super::WireError;
 
 const TEXT_BYTES_MAX: usize = 4096;
 const LIST_MAX: usize = 1024;
+
+/// Largest packets that a link may have: from what IPv6 asks of each (RFC 8200 section 5) to what IP can say.
+const UNDERLAY_MTUS: std::ops::RangeInclusive<u32> = 1280..=65_535;
+
 const ROOTS_BYTES_MAX: usize = 256 << 10;
 
 /// Reads a node's description.
@@ -45,6 +50,7 @@ pub fn description(from: &proto::NodeDescription) -> Result<NodeDescription, Wir
             .filter_map(|addr| addr.parse().ok())
             .collect(),
         data_path: skep.data_path.parse().ok(),
+        underlay_mtu: Some(skep.underlay_mtu).filter(|mtu| UNDERLAY_MTUS.contains(mtu)),
         tunnel_key: TunnelKey::read(&skep.tunnel_key),
         hostname: text(from.hostname.clone(), "the host name")?,
         architecture: text(platform.architecture, "the platform")?,
@@ -73,6 +79,7 @@ pub fn wire_description(from: &NodeDescription) -> proto::NodeDescription {
         host_subnets: from.host_subnets.clone(),
         host_addresses: from.host_addresses.iter().map(ToString::to_string).collect(),
         data_path: from.data_path.map(|addr| addr.to_string()).unwrap_or_default(),
+        underlay_mtu: from.underlay_mtu.unwrap_or_default(),
         tunnel_key: from.tunnel_key.map(|key| key.0.to_vec()).unwrap_or_default(),
     });
     proto::NodeDescription {
@@ -214,6 +221,7 @@ mod tests {
             host_subnets: vec!["10.1.0.0/16".to_owned()],
             host_addresses: vec!["2001:db8::1".parse().expect("it is one")],
             data_path: Some([192, 0, 2, 9].into()),
+            underlay_mtu: Some(1400),
             tunnel_key: Some(TunnelKey([9; 32])),
             engine_labels: [("rack".to_owned(), "r1".to_owned())].into(),
             plugins: vec![("Network".to_owned(), "bridge".to_owned())],

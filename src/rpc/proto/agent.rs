@@ -22,6 +22,9 @@ pub struct SkepDescription {
     /// IPv6 addresses of its host.
     #[prost(string, repeated, tag = "6")]
     pub host_addresses: Vec<String>,
+    /// Largest packet, in bytes, of the link where its tunnels end; 0 if it is not known.
+    #[prost(uint32, tag = "7")]
+    pub underlay_mtu: u32,
 }
 
 /// Asks to be shown what a node needs of the cluster's state.

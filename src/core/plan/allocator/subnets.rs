@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::is_overlay;
+use crate::agent::network::UNDERLAY_MTU;
 use crate::command::{Change, NetworkPatch};
 use crate::model::Driver;
 use crate::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
@@ -90,7 +91,14 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
         driver: Driver { name: ipam_driver, options: asked.driver.options },
         configs,
     };
-    Ok(NetworkAllocation { driver, vni: vnis.first().copied().unwrap_or(0), ipam })
+    let (vni, underlay_mtu) = (vnis.first().copied().unwrap_or(0), underlay_mtu(draft));
+    Ok(NetworkAllocation { driver, vni, ipam, underlay_mtu })
+}
+
+/// Returns what the narrowest link between the nodes carries, if that is less than Ethernet does.
+fn underlay_mtu(draft: &Draft) -> Option<u32> {
+    let told = draft.state.nodes().values().filter_map(|node| node.description.underlay_mtu);
+    told.min().filter(|mtu| *mtu < UNDERLAY_MTU)
 }
 
 /// Lists subnets to make, those that are left out too: a network with IPv6 has IPv4 as well.

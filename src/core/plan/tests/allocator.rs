@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{World, ingress_id, network_id, node_id};
+use crate::agent::network::overlay_mtu;
 use crate::command::Command;
 use crate::model::network::{IpamConfig, IpamOptions, NetworkSpec};
 use crate::model::service::{
@@ -91,6 +92,27 @@ fn what_a_host_routes_is_passed_over_unless_that_leaves_nothing() {
     // The ingress network has the first subnet already.
     assert_eq!(given(&["10.0.0.0/15", "192.168.0.0/16"]), "10.2.0.0/24");
     assert_eq!(given(&["10.0.0.0/8"]), "10.0.1.0/24");
+}
+
+#[test]
+fn packets_are_as_large_as_the_narrowest_link_carries() {
+    let given = |told: &[Option<u32>]| {
+        let mut world = World::new(told.len() as u64);
+        for (number, mtu) in (1..).zip(told) {
+            let mut description = super::world::node(number).description;
+            description.underlay_mtu = *mtu;
+            let (id, description) = (node_id(number), Some(Box::new(description)));
+            world.run(Command::ReportNode { id, description, status: None, manager: None });
+        }
+        network(&mut world, 1, |_| {});
+        world.plan();
+        let allocation = world.state.networks()[&network_id(1)].allocation.clone();
+        overlay_mtu(&allocation.expect("the network is allocated"))
+    };
+    assert_eq!(given(&[None, None]), 1450);
+    assert_eq!(given(&[Some(1500), None, Some(1400)]), 1350);
+    // One with a narrower link may come any time.
+    assert_eq!(given(&[Some(9000), Some(9000)]), 1450);
 }
 
 #[test]
