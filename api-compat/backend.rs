@@ -1,5 +1,6 @@
 //! What the API's routes need of the cluster behind them. Implemented by the manager; tests give a fake.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use skep_core::model::task::Task;
 use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 
+use crate::error::Code;
 use crate::services::Listing;
 
 /// A body as it goes out: collected or streamed.
@@ -43,6 +45,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Puts a command through consensus; returns when it is applied here.
     async fn propose(&self, command: Command) -> Result<Applied, BackendError>;
+
+    /// Takes an address on a network for a container of this node; returns the task that holds it. The task is committed then,
+    /// but where this node is a worker it hears of it only later.
+    async fn attach(&self, wanted: Attachment) -> Result<TaskId, BackendError>;
+
+    /// Gives back what a task holds that [`Backend::attach`] returned. Whatever the outcome, it goes with its container.
+    async fn detach(&self, attachment: &TaskId) -> Result<(), BackendError>;
 
     /// Returns 128 bits of entropy for a new id.
     fn entropy(&self) -> u128;
@@ -216,6 +225,19 @@ pub struct JoinCluster {
     pub availability: Availability,
 }
 
+/// What a container wants of a network that only the cluster knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attachment {
+    /// Name or id of the network.
+    pub target: String,
+    /// Id of the container; empty where the node wants to be on the network before a container is.
+    pub container: String,
+    /// Names by which others find it.
+    pub aliases: Vec<String>,
+    /// Addresses it insists on.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// What a cluster update makes anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rotate {
@@ -294,6 +316,14 @@ pub enum BackendError {
     /// The command was not carried out.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// A manager that was asked refused; what it said.
+    #[error("{text}")]
+    Refused {
+        /// The class of its refusal.
+        code: Code,
+        /// Its reason.
+        text: String,
+    },
     /// The node is in a cluster already.
     #[error("already part of a swarm")]
     AlreadyMember,

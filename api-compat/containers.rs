@@ -126,7 +126,7 @@ impl Caller<'_> {
         rest: String,
     ) -> Result<Reply, Request<Body>> {
         let (task, is_own_name) = match find(&self.state, &reference) {
-            Found::Nothing => return self.unknown(request, &reference).await,
+            Found::Nothing => return self.unknown(request, &reference, &rest).await,
             Found::Task { task, is_own_name } => (task.clone(), is_own_name),
             Found::Several(matches) => {
                 if self.is_here(&reference).await {
@@ -205,9 +205,15 @@ impl Caller<'_> {
         &self,
         request: Request<Body>,
         reference: &str,
+        rest: &str,
     ) -> Result<Reply, Request<Body>> {
         let is_worker = matches!(self.backend.membership(), Membership::Worker { .. });
         if !is_worker || !find::may_be_of_task(reference) {
+            return Err(request);
+        }
+        // With these, its addresses on the cluster's networks come and go.
+        let moves = matches!(rest, "start" | "restart" | "stop" | "kill");
+        if moves && self.is_here(reference).await {
             return Err(request);
         }
         let answer = match self.backend.engine(request).await {

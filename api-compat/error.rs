@@ -24,6 +24,8 @@ pub struct ApiError {
 pub enum Code {
     /// 409.
     AlreadyExists,
+    /// 500.
+    DeadlineExceeded,
     /// 400.
     FailedPrecondition,
     /// 400.
@@ -34,6 +36,8 @@ pub enum Code {
     PermissionDenied,
     /// 501.
     Unimplemented,
+    /// 503.
+    Unavailable,
     /// 500.
     Unknown,
 }
@@ -42,11 +46,13 @@ impl Code {
     const fn as_str(self) -> &'static str {
         match self {
             Self::AlreadyExists => "AlreadyExists",
+            Self::DeadlineExceeded => "DeadlineExceeded",
             Self::FailedPrecondition => "FailedPrecondition",
             Self::InvalidArgument => "InvalidArgument",
             Self::NotFound => "NotFound",
             Self::PermissionDenied => "PermissionDenied",
             Self::Unimplemented => "Unimplemented",
+            Self::Unavailable => "Unavailable",
             Self::Unknown => "Unknown",
         }
     }
@@ -58,7 +64,8 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-            Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded | Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -142,6 +149,7 @@ impl ApiError {
                 "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
             ),
             BackendError::Rejected(rejected) => Self::from(rejected),
+            BackendError::Refused { code, text } => Self::rpc(code, text),
             BackendError::AlreadyMember => Self::unavailable(ALREADY_MEMBER),
             BackendError::NotMember => Self::unavailable("This node is not part of a swarm"),
             BackendError::LeaveRefused(text) | BackendError::Unavailable(text) => {

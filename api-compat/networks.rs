@@ -3,6 +3,8 @@
 //! Where a task of this node uses a cluster network, the engine has a local twin of it, marked by a label. Clients
 //! never see twins: lists leave them out, and an inspection of the network shows the twin's containers.
 
+mod known;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use skep_core::net::pairs::Pairs;
 use skep_core::state::State;
 
 use crate::attachments;
-use crate::backend::{EngineVersion, Membership};
+use crate::backend::{BackendError, EngineVersion, Membership};
 use crate::call::{Call, collect_json};
 use crate::convert::network::{services_to_wire, spec_from_wire, to_wire};
 use crate::dialect;
@@ -31,6 +33,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
 use crate::wire::network::{self as wire, ConnectRequest, NetworkCreateRequest, NetworkCreated};
+use known::{Found, cluster, find, known};
 
 /// Label of an engine's network that stands in for a cluster network; its value is the id.
 pub const TWIN_LABEL: &str = "skep.network.id";
@@ -43,18 +46,6 @@ const ENABLE_IPV4_SINCE: ApiVersion = ApiVersion(1, 48);
 
 /// Names that the engine keeps for itself.
 const BUILT_IN: [&str; 4] = ["bridge", "default", "host", "none"];
-
-/// Returns the state where this node is a manager that can tell. Everywhere else only local networks are shown.
-async fn cluster(call: &Call) -> Option<Arc<State>> {
-    match call.backend.membership() {
-        Membership::Manager { .. } => call.backend.read().await.ok(),
-        Membership::Inactive
-        | Membership::Pending { .. }
-        | Membership::Worker { .. }
-        | Membership::Locked
-        | Membership::Failed { .. } => None,
-    }
-}
 
 /// Shows a network with the fields that networks of this engine have.
 fn show(engine: &EngineVersion, network: &Network) -> wire::Network {
@@ -80,7 +71,7 @@ fn in_use(state: &State, network: &Network) -> bool {
     by_service || state.tasks().values().any(|task| joined(task))
 }
 
-fn is_twin(network: &Value) -> bool {
+pub(crate) fn is_twin(network: &Value) -> bool {
     network.get("Labels").and_then(|labels| labels.get(TWIN_LABEL)).is_some()
 }
 
@@ -94,7 +85,7 @@ pub(crate) fn field<'a>(network: &'a Value, name: &str) -> &'a str {
 /// Fails when the engine refuses the filters or cannot be reached.
 pub async fn list(call: Call) -> Reply {
     let filters = call.any_filters()?;
-    let state = cluster(&call).await;
+    let known = known(&call).await;
     let engine = call.engine_version();
     let response = call.pass().await?;
     if response.status() != StatusCode::OK {
@@ -102,8 +93,9 @@ pub async fn list(call: Call) -> Reply {
     }
     let local = collect_json(response).await?;
     let mut all: Vec<Value> = Vec::new();
-    if let Some(state) = &state {
-        let shown = visible(state).filter(|network| listed(state, &filters, network));
+    if let Some(known) = &known {
+        let visible = known.networks().filter(|network| !network.spec.predefined);
+        let shown = visible.filter(|network| listed(&known.state, &filters, network));
         all.extend(shown.map(|network| json!(show(&engine, network))));
     }
     let local = local.as_array().cloned().unwrap_or_default();
@@ -121,61 +113,6 @@ fn listed(state: &State, filters: &Filters, network: &Network) -> bool {
         && filters.exact("scope", "swarm")
         && filters.exact("type", "custom")
         && filters.any("dangling", |value| !in_use(state, network) == matches!(value, "1" | "true"))
-}
-
-/// What a reference to a network means.
-enum Found {
-    /// A cluster network.
-    Cluster(Arc<Network>),
-    /// A network of the engine, by its id.
-    Local(String),
-}
-
-/// Finds a network by full id, name or beginning of the id, the engine's and the cluster's alike.
-async fn find(
-    call: &Call,
-    state: Option<&State>,
-    reference: &str,
-    scope: &str,
-) -> Result<Found, ApiError> {
-    let mut candidates: Vec<(String, String, Found)> = Vec::new();
-    if matches!(scope, "" | "swarm") {
-        // Who asks for the cluster's view by name means its counterparts of the engine's networks too.
-        let meant = |network: &&Arc<Network>| scope == "swarm" || !network.spec.predefined;
-        for network in state.into_iter().flat_map(|state| state.networks().values()).filter(meant) {
-            let id = network.id.to_string();
-            let name = network.spec.annotations.name.clone();
-            candidates.push((id, name, Found::Cluster(network.clone())));
-        }
-    }
-    if scope != "swarm" {
-        let local = call.engine_json(&["networks"], &Query::default()).await?;
-        let local = local.as_ref().and_then(Value::as_array);
-        for network in local.into_iter().flatten() {
-            if is_twin(network) || !(scope.is_empty() || field(network, "Scope") == scope) {
-                continue;
-            }
-            let id = field(network, "Id").to_owned();
-            candidates.push((id.clone(), field(network, "Name").to_owned(), Found::Local(id)));
-        }
-    }
-    if let Some(at) = candidates.iter().position(|(id, _, _)| id == reference) {
-        return Ok(candidates.swap_remove(at).2);
-    }
-    let (named, rest): (Vec<_>, Vec<_>) =
-        candidates.into_iter().partition(|(_, name, _)| name == reference);
-    let (how, mut found) = if named.is_empty() {
-        ("ID prefix", rest.into_iter().filter(|(id, _, _)| id.starts_with(reference)).collect())
-    } else {
-        ("name", named)
-    };
-    match (found.len(), found.pop()) {
-        (1, Some((_, _, only))) => Ok(only),
-        (_, None) => Err(ApiError::no_such(Kind::Network, reference)),
-        (count, Some(_)) => Err(ApiError::bad_request(format!(
-            "{count} matches found based on {how}: network {reference} is ambiguous"
-        ))),
-    }
 }
 
 /// Returns the engine's twin of a cluster network in full, if this node has one.
@@ -198,17 +135,18 @@ pub(crate) async fn twin(call: &Call, id: &NetworkId) -> Result<Option<Value>, A
 pub async fn inspect(mut call: Call, reference: &str) -> Reply {
     let verbose = call.query.strict_bool("verbose")?;
     let scope = call.query.get("scope").to_owned();
-    let state = cluster(&call).await;
-    match find(&call, state.as_deref(), reference, &scope).await? {
+    let known = known(&call).await;
+    match find(&call, known.as_ref(), reference, &scope).await? {
         Found::Local(id) => {
             call.redirect(&["networks", &id])?;
             call.pass().await
         }
         Found::Cluster(network) => {
             let mut shown = show(&call.engine_version(), &network);
-            // A question for the cluster's view alone must not wait for the engine.
-            let twin = if scope == "swarm" { None } else { twin(&call, &network.id).await? };
-            if scope != "swarm" && (twin.is_some() || network.spec.ingress) {
+            // A question for the cluster's view alone must not wait for the engine; a worker has no view but its own.
+            let afar = scope == "swarm" && known.as_ref().is_some_and(|it| it.worker.is_none());
+            let twin = if afar { None } else { twin(&call, &network.id).await? };
+            if !afar && (twin.is_some() || network.spec.ingress) {
                 let held = twin.and_then(|mut twin| twin.get_mut("Containers").map(Value::take));
                 let mut held = match held {
                     Some(Value::Object(held)) => held,
@@ -218,9 +156,9 @@ pub async fn inspect(mut call: Call, reference: &str) -> Reply {
                 shown.containers = Some(Value::Object(held));
                 shown.labels.get_or_insert_default();
             }
-            if let Some(state) = state.filter(|_| verbose) {
+            if let Some(known) = known.filter(|_| verbose) {
                 let held = shown.containers.as_ref();
-                let services = services_to_wire(&state, &network, |container| {
+                let services = services_to_wire(&known.state, &network, |container| {
                     let found = held.and_then(|held| held.get(container));
                     found.map(|found| field(found, "EndpointID").to_owned()).unwrap_or_default()
                 });
@@ -233,7 +171,7 @@ pub async fn inspect(mut call: Call, reference: &str) -> Reply {
 
 /// Adds what this node itself has on a network: the end of the routing mesh, or where connections are spread from.
 fn add_own_endpoint(call: &Call, network: &Network, held: &mut serde_json::Map<String, Value>) {
-    let Membership::Manager { node, .. } = call.backend.membership() else { return };
+    let Some((node, _)) = call.backend.known() else { return };
     let name = &network.spec.annotations.name;
     let key = if network.spec.ingress { "ingress-sbox".to_owned() } else { format!("lb-{name}") };
     let gateway = network.gateways.get(&node);
@@ -369,15 +307,17 @@ async fn await_allocation(call: &Call, id: &NetworkId) {
 /// # Errors
 /// Fails while it is in use.
 pub async fn remove(mut call: Call, reference: &str) -> Reply {
-    let state = cluster(&call).await;
-    match find(&call, state.as_deref(), reference, "").await? {
+    let known = known(&call).await;
+    match find(&call, known.as_ref(), reference, "").await? {
         Found::Local(id) => {
             call.redirect(&["networks", &id])?;
             call.pass().await
         }
+        Found::Cluster(_) if known.as_ref().is_some_and(|known| known.worker.is_some()) => {
+            Err(call.fail(BackendError::NotManager))
+        }
         Found::Cluster(network) => {
-            let state = state.unwrap_or_default();
-            if attachments::holds(&state, &network.id) {
+            if known.is_some_and(|known| attachments::holds(&known.state, &network.id)) {
                 attachments::release_ended(&call, |_| true).await?;
             }
             call.propose(Command::RemoveNetwork { id: network.id.clone() }).await?;
@@ -391,21 +331,25 @@ pub async fn remove(mut call: Call, reference: &str) -> Reply {
 /// # Errors
 /// Fails for networks that plain containers may not join.
 pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
-    let state = cluster(&call).await;
-    let found = find(&call, state.as_deref(), reference, "").await;
+    let known = known(&call).await;
+    let found = find(&call, known.as_ref(), reference, "").await;
     if let Ok(Found::Local(id)) = &found {
         call.redirect(&["networks", id, verb])?;
         return call.pass().await;
     }
     check_container(&mut call).await?;
-    let network = match found? {
-        Found::Local(_) => return Err(ApiError::no_such(Kind::Network, reference)),
-        Found::Cluster(network) => network,
-    };
-    if verb == "connect" {
-        attachments::connect_network(call, reference, &network).await
-    } else {
-        attachments::disconnect_network(call, &network).await
+    let connects = verb == "connect";
+    match found {
+        Ok(Found::Cluster(network)) if connects => {
+            attachments::connect_network(call, reference, Some(&network)).await
+        }
+        Ok(Found::Cluster(network)) => attachments::disconnect_network(call, &network).await,
+        Ok(Found::Local(_)) => Err(ApiError::no_such(Kind::Network, reference)),
+        // Whether the cluster has it is for the managers to say.
+        Err(error) if connects && known.is_some() && error.status == StatusCode::NOT_FOUND => {
+            attachments::connect_network(call, reference, None).await
+        }
+        Err(error) => Err(error),
     }
 }
 

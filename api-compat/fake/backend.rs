@@ -8,16 +8,19 @@ use futures_util::stream::{self, BoxStream};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use skep_core::command::Command;
-use skep_core::id::NodeId;
+use skep_core::id::{NodeId, TaskId};
+use skep_core::model::Kind;
 use skep_core::model::cluster::ClusterSpec;
+use skep_core::model::network::Network;
+use skep_core::model::service::NetworkAttachment;
 use skep_core::model::task::Task;
-use skep_core::state::{Applied, Event, State};
+use skep_core::state::{Applied, Event, Rejected, State};
 use skep_core::time::Timestamp;
 
 use super::{Fake, NOW, node_id};
 use crate::backend::{
-    Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem, LogOptions,
-    LogSelector, Membership, Rotate,
+    Attachment, Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem,
+    LogOptions, LogSelector, Membership, Rotate,
 };
 use crate::reply;
 use crate::services::Listing;
@@ -60,6 +63,28 @@ impl Backend for Fake {
     async fn propose(&self, command: Command) -> Result<Applied, BackendError> {
         self.is_manager()?;
         self.apply(command)
+    }
+
+    async fn attach(&self, wanted: Attachment) -> Result<TaskId, BackendError> {
+        let named = |network: &&Arc<Network>| {
+            network.spec.annotations.name == wanted.target || network.id.as_str() == wanted.target
+        };
+        let found = self.state().networks().values().find(named).map(|network| network.id.clone());
+        let missing = Rejected::NotFound { kind: Kind::Network, reference: wanted.target.clone() };
+        let id = TaskId::from_entropy(self.entropy());
+        let network = NetworkAttachment {
+            target: found.ok_or(missing)?,
+            aliases: wanted.aliases,
+            addresses: wanted.addresses,
+            ..NetworkAttachment::default()
+        };
+        let (node, container) = (node_id(), wanted.container);
+        self.apply(Command::Attach { id: id.clone(), node, container, network })?;
+        Ok(id)
+    }
+
+    async fn detach(&self, attachment: &TaskId) -> Result<(), BackendError> {
+        self.apply(Command::Detach { id: attachment.clone() }).map(drop)
     }
 
     fn entropy(&self) -> u128 {

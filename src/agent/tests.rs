@@ -323,3 +323,21 @@ async fn the_end_of_a_users_container_gives_its_addresses_back_at_once() {
     world.status(&id, TaskState::Shutdown).await;
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_users_container_that_went_while_nobody_looked_holds_nothing() {
+    let mut world = World::new();
+    let plan = ContainerPlan {
+        name: "mine".to_owned(),
+        image: "here".to_owned(),
+        ..ContainerPlan::default()
+    };
+    let container = world.engine.create(&plan).await.expect("the image is here").id;
+    world.engine.start(&container).await.expect("it starts");
+    let id = world.attach(1, &container);
+    world.status(&id, TaskState::Running).await;
+    world.stop_agent().await;
+    world.engine.set_state(&container, Container::Absent);
+    world.start_agent();
+    world.status(&id, TaskState::Shutdown).await;
+}

@@ -252,7 +252,7 @@ impl Worker {
         let Some(container) = self.attached().map(str::to_owned) else { return };
         let shared = self.shared.clone();
         let end = async {
-            if shared.engine.wait(&container).await.is_err() {
+            if container.is_empty() || shared.engine.wait(&container).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
@@ -261,8 +261,14 @@ impl Worker {
             () = clock::sleep(ATTACHED_LOOK) => false,
             () = self.rest() => return,
         };
-        let (gone, ran) = match self.shared.engine.inspect(&container).await {
-            Ok(None) => (true, ended),
+        // One that the node took for itself is given back by who took it, or has been forgotten.
+        let found = match container.as_str() {
+            "" => Ok(None),
+            container => self.shared.engine.inspect(container).await,
+        };
+        let (gone, ran) = match found {
+            // A container there never is again, while the node itself may yet take the place.
+            Ok(None) => (true, ended || !container.is_empty()),
             Ok(Some(view)) => match view.state {
                 Container::Running { .. } => (false, false),
                 Container::Absent | Container::Created => (true, false),

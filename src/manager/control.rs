@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use http::{Request, Response};
 use skep_api::backend::{
-    Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem, LogOptions,
-    LogSelector, Membership, Rotate,
+    Attachment, Backend, BackendError, Body, EngineVersion, InitCluster, JoinCluster, LogItem,
+    LogOptions, LogSelector, Membership, Rotate,
 };
 use skep_api::services::Listing;
 use skep_core::command::Command;
 use skep_core::error::chain;
-use skep_core::id::NodeId;
+use skep_core::id::{NodeId, TaskId};
 use skep_core::model::cluster::ClusterSpec;
 use skep_core::model::task::Task;
 use skep_core::state::{Applied, Event, Rejected, State};
@@ -40,13 +40,21 @@ impl Backend for Node {
     }
 
     async fn changed(&self, index: u64, limit: Duration) -> Result<Arc<State>, BackendError> {
-        let mut states = self.member()?.raft.watch();
+        let mut states = self.states()?;
         let newer = states.wait_for(|state| state.index() > index);
         match tokio::time::timeout(limit, newer).await {
             Err(_) => Err(BackendError::Timeout),
             Ok(Err(_)) => Err(BackendError::NotManager),
             Ok(Ok(state)) => Ok(state.clone()),
         }
+    }
+
+    async fn attach(&self, wanted: Attachment) -> Result<TaskId, BackendError> {
+        Box::pin(Self::attach(self, wanted)).await
+    }
+
+    async fn detach(&self, attachment: &TaskId) -> Result<(), BackendError> {
+        Box::pin(Self::detach(self, attachment)).await
     }
 
     fn entropy(&self) -> u128 {

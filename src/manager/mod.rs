@@ -17,6 +17,7 @@ pub mod log_relay;
 pub mod peers;
 pub mod presence;
 pub mod relay;
+pub mod resource_allocator;
 pub mod roster;
 pub mod rotation;
 pub mod signer;

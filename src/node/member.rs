@@ -51,6 +51,7 @@ use crate::manager::log_broker::{LogBroker, LogService};
 use crate::manager::log_relay::LogRelay;
 use crate::manager::peers::Peers;
 use crate::manager::relay::{Relay, RelayService};
+use crate::manager::resource_allocator::ResourceAllocator;
 use crate::manager::signer::Signer;
 use crate::manager::streams::Reader;
 use crate::manager::{leader, presence, roster, rotation};
@@ -407,6 +408,7 @@ fn services(
         Arc::new(LogService(logs.broker.clone())),
         Arc::new(LogRelay(logs)),
         Arc::new(RelayService(relay)),
+        Arc::new(ResourceAllocator(raft.clone())),
         Arc::new(RaftService::new(raft.clone())),
     ]
 }

@@ -16,8 +16,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use skep_api::backend::BackendError;
 use skep_core::agent::ManagerList;
+use skep_core::assign::Assigned;
 use skep_core::error::chain;
-use skep_core::id::TaskId;
+use skep_core::id::{NodeId, TaskId};
 use skep_core::model::task::TaskStatus;
 use skep_core::state::State;
 use skep_raft::keys::{self, Keys};
@@ -47,6 +48,7 @@ pub struct Worker {
     promoted: watch::Receiver<bool>,
     open: watch::Receiver<Option<Open>>,
     states: watch::Receiver<Arc<State>>,
+    way: Arc<Way>,
     stop: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -100,23 +102,19 @@ impl Worker {
         tasks.spawn(certificates.run(stop.clone()));
         tasks.spawn(link::run(way.clone(), managers.clone(), views, stop.clone()));
         let (sender, assigned) = watch::channel(None);
-        let (shown, node, end) = (states.clone(), identity.node.clone(), stop.clone());
-        tasks.spawn(async move {
-            let mut first = shown.clone();
-            // What is known before is nothing, which would end everything that runs.
-            tokio::select! {
-                seen = first.changed() => if seen.is_err() { return },
-                () = end.cancelled() => return,
-            }
-            assign(shown, node, sender, end).await;
-        });
+        let (node, end) = (identity.node.clone(), stop.clone());
+        tasks.spawn(assign_once_shown(states.clone(), node, sender, end));
         tasks.spawn(Agent::run(AgentDeps {
             engine: machine.engine.clone(),
             node: identity.node.clone(),
             assigned: assigned.clone(),
             reports: Arc::new(Reporter(way.clone())),
             files,
-            drains: Drains::new(states.clone(), Arc::new(Session(way)), &machine.data_plane),
+            drains: Drains::new(
+                states.clone(),
+                Arc::new(Session(way.clone())),
+                &machine.data_plane,
+            ),
             shutdown: stop.clone(),
         }));
         let (node, addr) = (identity.node.clone(), identity.data_path);
@@ -124,7 +122,7 @@ impl Worker {
         tasks.spawn(plane.run(states.clone(), assigned, stop.clone()));
         info!(node.id = %identity.node, cluster.id = %identity.cluster, "worker started");
         let tasks = Mutex::new(tasks);
-        Ok(Self { identity, managers, promoted, open: sessions, states, stop, tasks })
+        Ok(Self { identity, managers, promoted, open: sessions, states, way, stop, tasks })
     }
 
     /// Returns the managers it knows.
@@ -135,6 +133,16 @@ impl Worker {
     /// Returns what it is shown of the cluster.
     pub fn shown(&self) -> Arc<State> {
         self.states.borrow().clone()
+    }
+
+    /// Watches what it is shown of the cluster.
+    pub fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.states.clone()
+    }
+
+    /// Lends its way to the managers.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Waits until it is to be a manager.
@@ -163,6 +171,21 @@ impl Worker {
         }
         info!(node.id = %self.identity.node, "worker stopped");
     }
+}
+
+/// Assigns nothing before this node is shown something: what is known then is nothing, which would end everything that runs.
+async fn assign_once_shown(
+    states: watch::Receiver<Arc<State>>,
+    node: NodeId,
+    sender: watch::Sender<Option<Arc<Assigned>>>,
+    stop: CancellationToken,
+) {
+    let mut first = states.clone();
+    tokio::select! {
+        seen = first.changed() => if seen.is_err() { return },
+        () = stop.cancelled() => return,
+    }
+    assign(states, node, sender, stop).await;
 }
 
 /// Reads the certificate of a node that was cut off on its way to become a manager, whose key is sealed already.

@@ -1,5 +1,5 @@
 //! The engine's own API, as far as requests are passed through to it: its version, what it tells of itself, events that never
-//! come, and containers of the simulated engine whose programs give back what they are given.
+//! come, its networks, and containers of the simulated engine whose programs give back what they are given.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -16,6 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use skep::engine::sim::SimEngine;
+use skep_core::agent::network::NETWORK_LABEL;
+use skep_core::agent::step::Container;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -111,6 +113,9 @@ impl Served {
                 Some(id) => self.ask_container(&id, rest, request).await,
                 None => missing(&format!("No such container: {name}")),
             },
+            ["networks", rest @ ..] => {
+                self.ask_networks(rest, request.uri().query().unwrap_or_default())
+            }
             ["exec", id, "json"] => {
                 let container = id.strip_prefix(EXEC).and_then(|id| self.container(id));
                 let shown = json!({ "ID": id, "ContainerID": container, "ExitCode": 7 });
@@ -118,6 +123,32 @@ impl Served {
             }
             ["exec", _, "start"] => echo(request),
             _ => missing("page not found"),
+        }
+    }
+
+    /// Shows networks, all or those whose label's value the question has in it. Joining one is as good as done.
+    fn ask_networks(&self, rest: &[&str], question: &str) -> Response<Body> {
+        let all = self.sim.engine_networks().into_iter().map(|(id, plan)| {
+            json!({ "Id": id, "Name": plan.name, "Scope": "local", "Labels": plan.labels })
+        });
+        let asked = |network: &serde_json::Value| {
+            let label = network["Labels"][NETWORK_LABEL].as_str();
+            question.is_empty() || label.is_some_and(|id| question.contains(id))
+        };
+        match rest {
+            [] => {
+                let shown: Vec<_> = all.filter(asked).collect();
+                answer(StatusCode::OK, json!(shown).to_string())
+            }
+            [name] => {
+                let mut found = all.filter(|it| it["Id"] == *name || it["Name"] == *name);
+                match found.next() {
+                    Some(network) => answer(StatusCode::OK, network.to_string()),
+                    None => missing(&format!("network {name} not found")),
+                }
+            }
+            [_, "connect" | "disconnect"] => answer(StatusCode::OK, ""),
+            [..] => missing("page not found"),
         }
     }
 
@@ -135,6 +166,10 @@ impl Served {
     ) -> Response<Body> {
         match (request.method().clone(), rest) {
             (Method::GET, ["json"]) => answer(StatusCode::OK, json!({ "Id": id }).to_string()),
+            (Method::DELETE, []) => {
+                self.sim.set_state(id, Container::Absent);
+                answer(StatusCode::NO_CONTENT, "")
+            }
             (Method::POST, ["exec"]) => {
                 let made = json!({ "Id": format!("{EXEC}{id}") });
                 answer(StatusCode::CREATED, made.to_string())

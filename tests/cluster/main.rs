@@ -1,5 +1,6 @@
 //! Whole nodes in one process: real consensus, storage, API and agent beside a simulated engine. Needs neither root nor Docker.
 
+mod attach;
 mod backup;
 mod client;
 mod engine;

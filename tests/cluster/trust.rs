@@ -33,6 +33,8 @@ const METHODS: &[(&str, bool)] = &[
     ("/docker.swarmkit.v1.Dispatcher/Assignments", true),
     ("/docker.swarmkit.v1.LogBroker/ListenSubscriptions", true),
     ("/docker.swarmkit.v1.LogBroker/PublishLogs", true),
+    ("/docker.swarmkit.v1.ResourceAllocator/AttachNetwork", true),
+    ("/docker.swarmkit.v1.ResourceAllocator/DetachNetwork", true),
     ("/skep.v1.Agent/Follow", true),
     ("/skep.v1.Agent/InForce", true),
     ("/skep.v1.Agent/Await", true),
@@ -67,7 +69,7 @@ fn served(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 /// Uses the certificate that lies in a daemon's folder.
-fn credentials(site: &Site) -> Trust {
+pub fn credentials(site: &Site) -> Trust {
     let read = |name: &str| {
         let path = site.data_dir().join("certificates").join(name);
         std::fs::read_to_string(path).expect("a member has a certificate")

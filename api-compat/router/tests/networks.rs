@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use skep_core::command::Command;
+use skep_core::id::TaskId;
+use skep_core::model::service::NetworkAttachment;
+
 use super::{ask, manager};
-use crate::fake::Fake;
+use crate::backend::Membership;
+use crate::fake::{Fake, node_id};
 
 const LOCAL: &str = r#"[{"Name":"bridge","Id":"b1","Scope":"local","Labels":{}},{"Name":"skep-x","Id":"t1","Scope":"local","Labels":{"skep.network.id":"0000000000000000000000001"}}]"#;
 
@@ -209,11 +214,11 @@ async fn a_container_does_not_start_on_a_network_it_may_not_join() {
     let on =
         |network: &str| format!(r#"{{"NetworkSettings":{{"Networks":{{"{network}":{{}}}}}}}}"#);
     fake.engine("/containers/c1/start", 204, "");
-    for (network, status) in [("closed", 403), ("bridge", 204)] {
+    for (network, status) in [("closed", 500), ("bridge", 204)] {
         fake.engine("/v1.51/containers/c1/json", 200, &on(network));
         let answer = ask(&fake, "POST", "/containers/c1/start", "").await;
         assert_eq!(answer.status, status, "{network}");
-        if status == 403 {
+        if status == 500 {
             let text = "failed to set up container networking: Could not attach to network closed: \
                         rpc error: code = PermissionDenied desc = network closed not manually attachable";
             assert_eq!(answer.json(), serde_json::json!({ "message": text }));
@@ -227,7 +232,7 @@ async fn a_container_that_goes_when_it_ends_goes_when_it_may_not_start() {
     ask(&fake, "POST", "/networks/create", r#"{"Name":"closed","Driver":"overlay"}"#).await;
     let seen = r#"{"HostConfig":{"AutoRemove":true},"NetworkSettings":{"Networks":{"closed":{}}}}"#;
     fake.engine("/v1.51/containers/c1/json", 200, seen);
-    assert_eq!(ask(&fake, "POST", "/containers/c1/start", "").await.status, 403);
+    assert_eq!(ask(&fake, "POST", "/containers/c1/start", "").await.status, 500);
     let last = fake.inner().asked.last().cloned();
     assert_eq!(last.as_deref(), Some("/v1.51/containers/c1?force=1"));
 }
@@ -245,17 +250,21 @@ async fn containers_join_only_attachable_networks() {
     let fake = with_network().await;
     let c1 = r#"{"Id":"c1","Name":"/one","State":{"Running":false},"Config":{"Labels":{}},"NetworkSettings":{"Networks":{"back":{}}}}"#;
     fake.engine("/v1.51/containers/c1/json", 200, c1);
+    fake.engine("/v1.51/containers/c2/json", 200, r#"{"Id":"c2","Name":"/two"}"#);
     fake.engine("/v1.51/networks/back", 404, "{}");
     let made =
         ask(&fake, "POST", "/networks/create", r#"{"Name":"back","Driver":"overlay"}"#).await;
     assert_eq!(made.status, 201);
     let text = "Could not attach to network back: rpc error: code = PermissionDenied desc = network back not manually attachable";
-    ask(&fake, "POST", "/networks/back/connect", r#"{"Container":"c1"}"#)
+    ask(&fake, "POST", "/networks/back/connect", r#"{"Container":"c2"}"#)
         .await
         .is(500, &format!("{{\"message\":\"{text}\"}}\n"));
     ask(&fake, "POST", "/containers/c1/start", "")
         .await
-        .is(403, &format!("{{\"message\":\"failed to set up container networking: {text}\"}}\n"));
+        .is(500, &format!("{{\"message\":\"failed to set up container networking: {text}\"}}\n"));
+    ask(&fake, "POST", "/v1.51/containers/c1/restart", "")
+        .await
+        .is(500, &format!("{{\"message\":\"Cannot restart container c1: failed to set up container networking: {text}\"}}\n"));
     fake.engine("/v1.51/containers/nosuch/json", 404, "{\"message\":\"No such container\"}");
     fake.engine("/v1.51/containers/nosuch/start", 404, "{\"message\":\"No such container\"}");
     ask(&fake, "POST", "/v1.51/containers/nosuch/start", "")
@@ -272,4 +281,72 @@ async fn an_attachment_that_never_comes_is_given_up() {
     assert_eq!(answer.status, 500);
     assert!(answer.text().contains("attaching to network failed"), "{}", answer.text());
     assert!(fake.inner().state.tasks().is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_shows_the_networks_that_it_uses() {
+    let fake = Fake::cluster();
+    for path in ["/networks", "/v1.51/networks"] {
+        fake.engine(path, 200, LOCAL);
+    }
+    let front = fake.state().find_network("front").expect("it is there").id.clone();
+    fake.inner().membership = worker();
+    let names = |shown: serde_json::Value| -> Vec<String> {
+        let all = shown.as_array().expect("a list").iter();
+        all.map(|network| network["Name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let bridge = ["bridge".to_owned()];
+    assert_eq!(names(ask(&fake, "GET", "/networks", "").await.json()), bridge);
+    let missing = "{\"message\":\"network front not found\"}\n";
+    ask(&fake, "GET", "/networks/front", "").await.is(404, missing);
+    ask(&fake, "DELETE", "/networks/front", "").await.is(404, missing);
+    fake.engine("/v1.51/containers/c1/json", 200, r#"{"Id":"c1"}"#);
+    let body = r#"{"Container":"c1"}"#;
+    ask(&fake, "POST", "/networks/front/disconnect", body).await.is(404, missing);
+
+    let attach = Command::Attach {
+        id: TaskId::from_entropy(1 << 70),
+        node: node_id(),
+        container: "c1".to_owned(),
+        network: NetworkAttachment { target: front, ..NetworkAttachment::default() },
+    };
+    fake.apply(attach).expect("containers may join it");
+    fake.settle();
+    assert_eq!(names(ask(&fake, "GET", "/networks", "").await.json()), ["front", "bridge"]);
+    assert_eq!(ask(&fake, "GET", "/networks/front", "").await.status, 200);
+    let refused = ask(&fake, "DELETE", "/networks/front", "").await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("Worker nodes can't be used to view or modify"));
+}
+
+fn worker() -> Membership {
+    Membership::Worker { node: node_id(), addr: String::new(), managers: Vec::new() }
+}
+
+#[tokio::test]
+async fn what_no_node_knows_the_managers_are_asked_for() {
+    let fake = with_network().await;
+    let manager = fake.inner().membership.clone();
+    for membership in [manager, worker()] {
+        fake.inner().membership = membership;
+        for (network, status) in [("nosuch", 500), ("mine", 204), ("none", 204)] {
+            fake.engine("/v1.51/networks/mine", 200, r#"{"Name":"mine"}"#);
+            let seen = format!(
+                r#"{{"Id":"c1","Name":"/one","NetworkSettings":{{"Networks":{{"{network}":{{}}}}}}}}"#
+            );
+            // By name, and by what a task's container could be called too.
+            for reference in ["c1", "13c07c41206c"] {
+                fake.engine(&format!("/v1.51/containers/{reference}/json"), 200, &seen);
+                fake.engine(&format!("/containers/{reference}/start"), 204, "");
+                let path = format!("/containers/{reference}/start");
+                let answer = ask(&fake, "POST", &path, "").await;
+                assert_eq!(answer.status, status, "{network} {reference}");
+            }
+        }
+        let text = "Could not attach to network nosuch: rpc error: code = NotFound desc = network nosuch not found";
+        fake.engine("/v1.51/containers/c1/json", 200, r#"{"Id":"c1"}"#);
+        ask(&fake, "POST", "/networks/nosuch/connect", r#"{"Container":"c1"}"#)
+            .await
+            .is(500, &format!("{{\"message\":\"{text}\"}}\n"));
+    }
 }

@@ -1,6 +1,7 @@
 //! A worker's way to the cluster: a session with whichever manager leads, opened again wherever it breaks. Which manager is
 //! next, [`ManagerList`] says; without any, what runs goes on as it is.
 
+mod attach;
 mod in_force;
 mod logs;
 mod relay;
@@ -20,6 +21,7 @@ use tracing::{debug, info};
 use crate::clock;
 use crate::rpc::LEADER_KEY;
 
+pub use attach::{attach, detach};
 pub use in_force::await_in_force;
 pub use session::{Open, Told, Way, hold, report};
 

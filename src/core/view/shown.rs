@@ -41,7 +41,8 @@ pub(super) fn shown_service(service: &Service) -> Service {
 
 /// Where the network's addresses have come to is the business of who gives them.
 pub(super) fn shown_network(network: &Network) -> Network {
-    Network { meta: Meta::default(), last_address: None, ..network.clone() }
+    let meta = Meta { created_at: network.meta.created_at, ..Meta::default() };
+    Network { meta, last_address: None, ..network.clone() }
 }
 
 /// Of another node it matters where tunnels to it end, and by which key they are encrypted.

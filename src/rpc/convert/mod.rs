@@ -1,6 +1,7 @@
 //! Between core and wire. Core to wire never leaves out a part, for a part that is missing ends the whole engine that
 //! reads it; every message to a node is built here and nowhere else. Wire to core is bounded and typed.
 
+mod attachment;
 mod container;
 mod description;
 mod logs;
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 use super::proto;
 
+pub use attachment::{attachment_wanted, wire_attachment};
 pub use description::{availability_of, description, role_of, wire_description};
 pub use logs::{log_line, log_options, subscription, unsubscription, wire_line};
 pub use payload::assignments;

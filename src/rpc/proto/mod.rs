@@ -2,6 +2,7 @@
 //! is left out (cluster volumes, the control API) may be added under its own numbers. No meaning lives here.
 
 mod agent;
+mod allocator;
 mod certificate;
 mod common;
 mod container;
@@ -14,6 +15,7 @@ mod relay;
 mod task;
 
 pub use agent::*;
+pub use allocator::*;
 pub use certificate::*;
 pub use common::*;
 pub use container::*;
