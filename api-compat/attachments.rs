@@ -23,7 +23,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
 use crate::system::TASK_LABEL;
-use hold::{Here, connect, is_for, is_local, join, tell_engine, visit};
+use hold::{Here, Place, connect, is_for, is_local, join, tell_engine, visit};
 
 /// First API version of engines that say what they were doing when a container could not join its networks.
 const NETWORKING_PREFIX_SINCE: ApiVersion = ApiVersion(1, 48);
@@ -132,6 +132,7 @@ fn object<'a>(
 pub async fn start(mut call: Call, reference: &str) -> Reply {
     let Some(here) = Here::of(&call).await else { return call.pass().await };
     let path = ["containers", reference, "json"];
+    let mut places = Vec::new();
     if let Some(container) = call.engine_json(&path, &Query::default()).await? {
         let mut running = container.pointer("/State/Running") == Some(&Value::Bool(true));
         if running && is_restart(&call) && here.held_by(field(&container, "Id")).next().is_some() {
@@ -143,18 +144,35 @@ pub async fn start(mut call: Call, reference: &str) -> Reply {
             running = false;
         }
         let labels = container.pointer("/Config/Labels");
-        if !running
-            && labels.is_none_or(|labels| labels.get(TASK_LABEL).is_none())
-            && let Err(error) = prepare(&mut call, &here, &container).await
-        {
-            // One that goes when it ends goes too when it cannot start; its client waits for that.
-            if container.pointer("/HostConfig/AutoRemove") == Some(&Value::Bool(true)) {
-                call.remove_container(reference).await?;
-            }
-            return Err(not_started(&call, reference, &error));
+        if !running && labels.is_none_or(|labels| labels.get(TASK_LABEL).is_none()) {
+            places = match prepare(&mut call, &here, &container).await {
+                Ok(places) => places,
+                Err(error) => {
+                    // One that goes when it ends goes too when it cannot start; its client waits for that.
+                    if container.pointer("/HostConfig/AutoRemove") == Some(&Value::Bool(true)) {
+                        call.remove_container(reference).await?;
+                    }
+                    return Err(not_started(&call, reference, &error));
+                }
+            };
         }
     }
-    call.pass().await
+    let asker = Call::new(call.backend.clone(), call.version, Request::new(reply::nothing()));
+    let answer = call.pass().await?;
+    if answer.status().is_success()
+        && !places.is_empty()
+        && let Some(container) = asker.engine_json(&path, &Query::default()).await?
+    {
+        settle(&asker, &container, &places).await;
+    }
+    Ok(answer)
+}
+
+/// Has other nodes reach a container that runs.
+async fn settle(call: &Call, container: &Value, places: &[Place]) {
+    let pid = container.pointer("/State/Pid").and_then(Value::as_i64).unwrap_or_default();
+    let addrs = places.iter().map(|place| place.addr).collect();
+    call.backend.settle(pid, addrs).await;
 }
 
 fn is_restart(call: &Call) -> bool {
@@ -182,7 +200,8 @@ fn not_started(call: &Call, reference: &str, error: &ApiError) -> ApiError {
 }
 
 /// Joins a container that does not run to its cluster networks.
-async fn prepare(call: &mut Call, here: &Here, container: &Value) -> Result<(), ApiError> {
+async fn prepare(call: &mut Call, here: &Here, container: &Value) -> Result<Vec<Place>, ApiError> {
+    let mut places = Vec::new();
     let endpoints = container.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
     for (reference, endpoint) in endpoints.into_iter().flatten() {
         if here.named(reference).is_none() && is_local(call, reference).await? {
@@ -199,8 +218,9 @@ async fn prepare(call: &mut Call, here: &Here, container: &Value) -> Result<(), 
             let text = collect_json(connected).await?;
             return Err(ApiError::internal(field(&text, "message")));
         }
+        places.push(place);
     }
-    Ok(())
+    Ok(places)
 }
 
 /// Answers `POST /networks/{id}/connect` for a network that is the cluster's, or unknown here.
@@ -232,6 +252,8 @@ pub async fn connect_network(mut call: Call, reference: &str, network: Option<&N
     let answer = connect(&call, &place, &container, endpoint).await?;
     if answer.status() != StatusCode::OK {
         let _ = call.backend.detach(&place.task).await;
+    } else {
+        settle(&call, &container, &[place]).await;
     }
     Ok(answer)
 }

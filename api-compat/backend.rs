@@ -53,6 +53,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Gives back what a task holds that [`Backend::attach`] returned. Whatever the outcome, it goes with its container.
     async fn detach(&self, attachment: &TaskId) -> Result<(), BackendError>;
 
+    /// Has other nodes reach a container that was started or joined at addresses that it holds; `pid` is the id of its first
+    /// process.
+    async fn settle(&self, pid: i64, addrs: Vec<IpAddr>);
+
     /// Returns 128 bits of entropy for a new id.
     fn entropy(&self) -> u128;
 

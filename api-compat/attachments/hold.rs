@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Map, Value, json};
-use skep_core::agent::network::endpoint_mac;
 use skep_core::id::{NodeId, TaskId};
 use skep_core::model::network::Network;
 use skep_core::model::service::Runtime;
@@ -21,15 +20,11 @@ use crate::error::ApiError;
 use crate::networks::{field, is_twin, twin};
 use crate::query::Query;
 use crate::reply::{self, Reply};
-use crate::route::ApiVersion;
 
 /// Longest wait until this node has the network.
 const ATTACH_WAIT: Duration = Duration::from_secs(20);
 
 const TIMED_OUT: &str = "attaching to network failed, make sure your network options are correct and check manager logs: context deadline exceeded";
-
-/// First API version in which an endpoint has a hardware address of its own.
-const ENDPOINT_MAC_SINCE: ApiVersion = ApiVersion(1, 44);
 
 /// This node, and what it knows of the cluster.
 pub(super) struct Here {
@@ -256,11 +251,6 @@ pub(super) async fn connect(
     let addrs: Map<String, Value> =
         addrs.map(|it| (family(&it).to_owned(), Value::String(it.to_string()))).collect();
     config.insert("IPAMConfig".to_owned(), Value::Object(addrs));
-    if let IpAddr::V4(addr) = place.addr
-        && call.version >= ENDPOINT_MAC_SINCE
-    {
-        config.insert("MacAddress".to_owned(), Value::String(endpoint_mac(addr)));
-    }
     let request = json!({"Container": field(container, "Id"), "EndpointConfig": config});
     tell_engine(call, &["networks", field(&twin, "Id"), "connect"], &request).await
 }

@@ -1,5 +1,6 @@
 //! What routes ask of the fake cluster.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -86,6 +87,8 @@ impl Backend for Fake {
     async fn detach(&self, attachment: &TaskId) -> Result<(), BackendError> {
         self.apply(Command::Detach { id: attachment.clone() }).map(drop)
     }
+
+    async fn settle(&self, _pid: i64, _addrs: Vec<IpAddr>) {}
 
     fn entropy(&self) -> u128 {
         let mut inner = self.inner();

@@ -25,6 +25,7 @@ macro_rules! on_both_engines {
 mod adopt;
 mod anywhere;
 mod app;
+mod attachable;
 mod clients;
 mod daemon;
 mod dual_stack;

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::clock;
-use crate::dataplane::Drains;
+use crate::dataplane::{Drains, Endpoints};
 use crate::engine::{Engine, EngineError, Wake};
 use files::PayloadFiles;
 use images::Images;
@@ -65,6 +65,8 @@ pub struct AgentDeps {
     pub files: Arc<dyn PayloadFiles>,
     /// What tasks wait for before they stop.
     pub drains: Drains,
+    /// The ends of networks in containers that users make.
+    pub endpoints: Endpoints,
     /// Ends the agent; containers stay.
     pub shutdown: CancellationToken,
 }
@@ -83,6 +85,7 @@ struct Shared {
     collect: Notify,
     context: Mutex<Option<NodeContext>>,
     drains: Drains,
+    endpoints: Endpoints,
     shutdown: CancellationToken,
 }
 
@@ -124,7 +127,8 @@ pub struct Agent {
 impl Agent {
     /// Runs until shut down.
     pub async fn run(deps: AgentDeps) {
-        let AgentDeps { engine, node, assigned, reports: sink, files, drains, shutdown } = deps;
+        let AgentDeps { engine, node, assigned, reports: sink, files, drains, endpoints, shutdown } =
+            deps;
         let shared = Arc::new(Shared {
             images: Images::new(engine.clone()),
             engine,
@@ -136,6 +140,7 @@ impl Agent {
             collect: Notify::new(),
             context: Mutex::new(None),
             drains,
+            endpoints,
             shutdown: shutdown.clone(),
         });
         let mut agent = Self {

@@ -14,7 +14,7 @@ use skep_core::model::task::{TaskState, TaskStatus};
 use super::files::NoFiles;
 use super::status::ReportError;
 use super::*;
-use crate::dataplane::{Leading, Settings};
+use crate::dataplane::{Endpoints, Leading, Settings};
 use crate::engine::sim::SimEngine;
 
 /// Longest wait for anything; only failing tests take it.
@@ -91,6 +91,7 @@ impl World {
                 Arc::new(Alone),
                 &Settings { kernel: false, ..Settings::default() },
             ),
+            endpoints: Endpoints::new(&Settings { kernel: false, ..Settings::default() }),
             shutdown: self.shutdown.clone(),
         };
         self.agent = Some(tokio::spawn(Box::pin(Agent::run(deps))));

@@ -111,6 +111,8 @@ pub(super) struct Worker {
     retry: Duration,
     /// How often in a row a container that a user made was found not to run.
     absences: u32,
+    /// The first process of the container, when its ends of networks were seen to last.
+    settled: i64,
 }
 
 impl Worker {
@@ -132,6 +134,7 @@ impl Worker {
             waiting_since: None,
             retry: RETRY.0,
             absences: 0,
+            settled: 0,
         }
     }
 
@@ -270,7 +273,10 @@ impl Worker {
             // A container there never is again, while the node itself may yet take the place.
             Ok(None) => (true, ended || !container.is_empty()),
             Ok(Some(view)) => match view.state {
-                Container::Running { .. } => (false, false),
+                Container::Running { .. } => {
+                    self.settle(view.pid).await;
+                    (false, false)
+                }
                 Container::Absent | Container::Created => (true, false),
                 Container::Exited { .. } => (true, ended),
             },
@@ -285,6 +291,17 @@ impl Worker {
                 health: skep_core::agent::step::Health::Unchecked,
             };
         }
+    }
+
+    /// Has other nodes reach the container that a user made, once each time that it has started.
+    async fn settle(&mut self, pid: i64) {
+        if self.settled == pid {
+            return;
+        }
+        self.settled = pid;
+        let held = self.task.networks.iter().flat_map(|held| &held.addresses);
+        let addrs = held.map(|(addr, _)| *addr).collect();
+        self.shared.endpoints.settle(pid, addrs).await;
     }
 
     /// Waits before another try, or until something changes.

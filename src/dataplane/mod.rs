@@ -4,6 +4,7 @@
 mod back_off;
 mod dns;
 mod drain;
+mod endpoints;
 #[cfg(test)]
 mod fixture;
 mod kernel;
@@ -36,6 +37,7 @@ use tracing::{debug, warn};
 pub use dns::message;
 
 pub use drain::{Drains, Leading};
+pub use endpoints::Endpoints;
 pub use kernel::KernelError;
 
 pub use wireguard::{OwnKey, ProcessError, run_process};

@@ -1,5 +1,6 @@
 //! The cluster behind the API: answers from the committed state, puts commands through consensus. Knows no HTTP.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ impl Backend for Node {
 
     async fn detach(&self, attachment: &TaskId) -> Result<(), BackendError> {
         Box::pin(Self::detach(self, attachment)).await
+    }
+
+    async fn settle(&self, pid: i64, addrs: Vec<IpAddr>) {
+        Self::settle(self, pid, addrs).await;
     }
 
     fn entropy(&self) -> u128 {

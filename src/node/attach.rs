@@ -1,5 +1,6 @@
 //! Addresses for containers that users make on this node: a manager puts them into the state, a worker asks for them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use skep_api::backend::{Attachment, BackendError};
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{Node, Standing};
 use crate::agent::link;
+use crate::dataplane::Endpoints;
 use crate::manager::resource_allocator;
 
 impl Node {
@@ -43,6 +45,11 @@ impl Node {
                 resource_allocator::attach(&member.raft, &member.identity.node, wanted).await
             }
         }
+    }
+
+    /// Has other nodes reach a container at addresses that it holds.
+    pub async fn settle(&self, pid: i64, addrs: Vec<IpAddr>) {
+        Endpoints::new(&self.around.machine.data_plane).settle(pid, addrs).await;
     }
 
     /// Gives back what a task of this node holds for a container.

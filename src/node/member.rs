@@ -42,7 +42,7 @@ use crate::agent::{Agent, AgentDeps};
 use crate::api::EngineProxy;
 use crate::clock;
 use crate::config::Config;
-use crate::dataplane::{DataPlane, Drains, Leading, Tell};
+use crate::dataplane::{DataPlane, Drains, Endpoints, Leading, Tell};
 use crate::manager::ca::{Authority, NodeService, RootService};
 use crate::manager::dispatcher::{AgentService, Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
@@ -207,6 +207,7 @@ impl Member {
             reports: Arc::new(Reporter { raft: raft.clone(), node: identity.node.clone() }),
             files,
             drains: Drains::new(raft.watch(), Arc::new(leading), &machine.data_plane),
+            endpoints: Endpoints::new(&machine.data_plane),
             shutdown: stop.clone(),
         }));
         let tunnel_key = tell.key.subscribe();

@@ -36,7 +36,7 @@ use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};
 use crate::agent::{Agent, AgentDeps};
-use crate::dataplane::{DataPlane, Drains, Leading, Tell};
+use crate::dataplane::{DataPlane, Drains, Endpoints, Leading, Tell};
 use crate::rpc::tls::Tls;
 
 /// A running worker.
@@ -115,6 +115,7 @@ impl Worker {
                 Arc::new(Session(way.clone())),
                 &machine.data_plane,
             ),
+            endpoints: Endpoints::new(&machine.data_plane),
             shutdown: stop.clone(),
         }));
         let (node, addr) = (identity.node.clone(), identity.data_path);
