@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use super::fixture::*;
-use crate::agent::network::is_encrypted;
 use crate::command::{AuthFrom, Change, Command, NewTask, ServicePatch, TaskPatch};
 use crate::model::container::ConfigReference;
-use crate::model::network::NetworkSpec;
 use crate::model::node::{ManagerStatus, NodeSpec, NodeState, NodeStatus, Role};
 use crate::model::secret::{ConfigSpec, SecretSpec};
 use crate::model::service::{
-    Endpoint, JobStatus, NetworkAttachment, PublishMode, ServiceMode, ServiceSpec, Slot, TaskSpec,
-    UpdateProgress, UpdateState, UpdateStatus,
+    Endpoint, JobStatus, PublishMode, ServiceMode, ServiceSpec, Slot, UpdateProgress, UpdateState,
+    UpdateStatus,
 };
 use crate::model::task::{TaskNetwork, TaskState, TaskStatus};
-use crate::model::{Driver, Kind, Sensitive};
+use crate::model::{Kind, Sensitive};
 use crate::state::{Action, Rejected, State};
 use crate::time::Timestamp;
 
@@ -34,7 +32,7 @@ fn config(name: &str, data: &[u8]) -> Box<ConfigSpec> {
     })
 }
 
-fn update(world: &World, number: u64, spec: ServiceSpec) -> Command {
+pub(super) fn update(world: &World, number: u64, spec: ServiceSpec) -> Command {
     Command::UpdateService {
         id: service_id(number),
         version: world.state.services()[&service_id(number)].meta.version,
@@ -54,7 +52,7 @@ fn roll_back(world: &World, number: u64) -> Command {
     }
 }
 
-fn patch(task: TaskPatch) -> Change {
+pub(super) fn patch(task: TaskPatch) -> Change {
     Change::PatchTask(Box::new(task))
 }
 
@@ -285,80 +283,6 @@ fn only_labels_of_secrets_change() {
     assert_eq!(world.state.secrets()[&secret_id(0)].spec.data, Sensitive(b"x".to_vec()));
     let stale = Command::UpdateSecret { id: secret_id(0), version: 1, spec: secret("key", b"") };
     assert_eq!(world.apply(stale), Err(Rejected::OutOfSequence));
-}
-
-fn joining(name: &str, network: u64) -> ServiceSpec {
-    let attachment =
-        NetworkAttachment { target: network_id(network), ..NetworkAttachment::default() };
-    let task = TaskSpec { networks: vec![attachment], ..TaskSpec::default() };
-    ServiceSpec { task: Arc::new(task), ..replicated(name, 1) }
-}
-
-#[test]
-fn networks_are_kept_while_used() {
-    let mut world = World::new();
-    let spec = Box::new(network_spec("net", "10.1.0.0/24"));
-    world.must(Command::CreateNetwork { id: network_id(1), spec });
-    world.create_service(0, joining("web", 1)).expect("the network exists");
-    world.create_task(1, 0);
-    let remove = Command::RemoveNetwork { id: network_id(1) };
-    let refused = world.apply(remove.clone());
-    assert!(matches!(refused, Err(Rejected::InUse { kind: Kind::Network, .. })));
-    world.must(update(&world, 0, replicated("web", 1)));
-    let task = task_id(1).to_string();
-    let network = network_id(1).to_string();
-    assert_eq!(world.apply(remove.clone()), Err(Rejected::InUseByTask { network, task }));
-    let stop =
-        TaskPatch { id: task_id(1), desired: Some(TaskState::Shutdown), ..TaskPatch::default() };
-    world.plan(vec![patch(stop)]).expect("fresh");
-    world.must(remove);
-}
-
-#[test]
-fn there_is_one_ingress_network_and_it_is_kept_while_needed() {
-    let mut world = World::new();
-    let mut spec = network_spec("other", "");
-    spec.ingress = true;
-    let second = Command::CreateNetwork { id: network_id(1), spec: Box::new(spec) };
-    let id = network_id(0).to_string();
-    assert_eq!(world.apply(second.clone()), Err(Rejected::IngressPresent { id }));
-    world.create_service(0, publishing("web", 80, PublishMode::Ingress)).expect("free");
-    let remove = Command::RemoveNetwork { id: network_id(0) };
-    let service = service_id(0).to_string();
-    assert_eq!(world.apply(remove.clone()), Err(Rejected::IngressNeeded { service }));
-    world.must(Command::RemoveService { id: service_id(0) });
-    world.must(remove);
-    let publish = world.create_service(0, publishing("web", 80, PublishMode::Ingress));
-    assert_eq!(publish, Err(Rejected::NoIngress));
-    world.must(second);
-}
-
-#[test]
-fn the_label_of_the_mesh_encrypts_what_is_made_while_it_is_there() {
-    let mut world = World::new();
-    let create = |number, name: &str, change: &dyn Fn(&mut NetworkSpec)| {
-        let mut spec = network_spec(name, "");
-        change(&mut spec);
-        Command::CreateNetwork { id: network_id(number), spec: Box::new(spec) }
-    };
-    let labelled = |spec: &mut NetworkSpec| {
-        spec.ingress = true;
-        spec.annotations.labels.insert("skep.encrypt".to_owned(), "all".to_owned());
-    };
-    let local = |spec: &mut NetworkSpec| {
-        spec.driver = Some(Driver { name: "macvlan".to_owned(), ..Driver::default() });
-    };
-    world.must(create(1, "before", &|_| {}));
-    world.must(Command::RemoveNetwork { id: network_id(0) });
-    world.must(create(2, "mesh", &labelled));
-    world.must(create(3, "front", &|_| {}));
-    world.must(create(4, "local", &local));
-    let encrypted =
-        |world: &World, number| is_encrypted(&world.state.networks()[&network_id(number)]);
-    assert_eq!([1, 2, 3, 4].map(|it| encrypted(&world, it)), [false, true, true, false]);
-    world.must(Command::RemoveNetwork { id: network_id(2) });
-    world.must(create(5, "after", &|_| {}));
-    assert!(!encrypted(&world, 5));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod audit;
 mod commands;
 mod fixture;
+mod networks;
 mod nodes;
 mod properties;
 mod query;
