@@ -102,19 +102,9 @@ impl Sessions {
     /// # Errors
     /// When the session is not the node's current one.
     pub fn in_force(&mut self, node: &NodeId, session: &str, index: u64) -> Result<(), NoSession> {
-        match self.nodes.get_mut(node) {
-            Some(Standing::Open { session: current, in_force, .. }) if current == session => {
-                *in_force = index.max(*in_force);
-                Ok(())
-            }
-            Some(
-                Standing::Open { .. }
-                | Standing::Awaited { .. }
-                | Standing::Broken { .. }
-                | Standing::Down { .. },
-            )
-            | None => Err(NoSession),
-        }
+        let (_, in_force) = self.current(node, session)?;
+        *in_force = index.max(*in_force);
+        Ok(())
     }
 
     /// Tells whether one of these nodes may still lead packets as it was right before the state of an index. What the kernel
@@ -138,11 +128,21 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Duration, NoSession> {
         self.look(now);
-        let due = now.after(self.silence_max);
+        let (due, period) = (now.after(self.silence_max), self.silence_max / BEATS);
+        let (until, _) = self.current(node, session)?;
+        *until = due;
+        Ok(period)
+    }
+
+    /// Finds what is known of a node's session: until when it holds, and what its network leads packets by.
+    fn current(
+        &mut self,
+        node: &NodeId,
+        session: &str,
+    ) -> Result<(&mut Timestamp, &mut u64), NoSession> {
         match self.nodes.get_mut(node) {
-            Some(Standing::Open { session: current, until, .. }) if current == session => {
-                *until = due;
-                Ok(self.silence_max / BEATS)
+            Some(Standing::Open { session: current, until, in_force }) if current == session => {
+                Ok((until, in_force))
             }
             Some(
                 Standing::Open { .. }
