@@ -11,6 +11,7 @@ mod disk;
 pub mod durable_file;
 mod error;
 pub mod keys;
+mod hand_over;
 mod log_store;
 mod membership;
 mod network;
@@ -195,6 +196,8 @@ struct Inner {
     changing: tokio::sync::Mutex<()>,
     /// Held while a snapshot comes in.
     receiving: tokio::sync::Mutex<()>,
+    /// When this node last tried to leave the lead for lack of room. Held while it tries.
+    handed_over: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
 /// What is on disk, opened.
@@ -264,6 +267,7 @@ impl RaftNode {
             removed,
             changing: tokio::sync::Mutex::default(),
             receiving: tokio::sync::Mutex::default(),
+            handed_over: tokio::sync::Mutex::default(),
         };
         let node = Self { inner: Arc::new(inner) };
         if let Err(error) = node.recover().await {

@@ -118,7 +118,7 @@ impl RaftNode {
         // Only what is written here needs room here.
         let leads = self.inner.leadership.borrow().leader == Some(self.inner.node_id);
         if leads {
-            self.admit().await?;
+            self.admit_or_hand_over().await?;
         }
         let attempt = Box::pin(self.inner.raft.client_write(proposal.clone()));
         let answer = tokio::select! {
@@ -126,6 +126,8 @@ impl RaftNode {
             () = self.inner.room.held(), if leads => {
                 return Err(ProposeError::Waits(self.inner.room.shortage()));
             }
+            // Consensus itself waits for room, and is yet to look at it.
+            () = self.inner.room.starved(), if !leads => return Err(ProposeError::Unknown),
         };
         match answer {
             Err(_) => Err(ProposeError::Timeout),
@@ -156,9 +158,10 @@ impl RaftNode {
         let request = Request::Propose(Arc::clone(&proposal.0));
         match self.ask(leader, address, request, deadline).await {
             Ok(Answer::Proposed(index, outcome)) => {
-                // It is done, even if this node stops before it has seen it: its own demotion is what it sees last.
+                // It is done, even if this node stops before it has seen it, for its own demotion is what it sees last, or
+                // cannot see it for want of room.
                 match self.applied(index, deadline).await {
-                    Ok(()) | Err(ProposeError::Stopped(_)) => {}
+                    Ok(()) | Err(ProposeError::Stopped(_) | ProposeError::NoRoom(_)) => {}
                     Err(error) => return Err(error),
                 }
                 Ok((index, outcome.map(|()| Applied::default())))
@@ -183,6 +186,14 @@ impl RaftNode {
         if self.leads_alone() {
             return Ok(self.state());
         }
+        tokio::select! {
+            state = self.read_in_group() => state,
+            () = self.inner.room.starved() => Err(self.inner.room.shortage().into()),
+        }
+    }
+
+    /// As [`Self::read`], in a group of several.
+    async fn read_in_group(&self) -> Result<Arc<State>, ProposeError> {
         let mut retries = Retries::new(self);
         loop {
             let index = match self.read_index_here(ReadPolicy::ReadIndex, retries.deadline).await {
@@ -244,11 +255,17 @@ impl RaftNode {
         }
     }
 
-    /// Waits until this node has applied an entry.
+    /// Waits until this node has applied an entry. One that has had no room for long may never get there.
     async fn applied(&self, index: u64, deadline: Instant) -> Result<(), ProposeError> {
         let limit = deadline.saturating_duration_since(Instant::now());
         let wait = self.inner.raft.wait(Some(limit));
-        match Box::pin(wait.applied_index_at_least(Some(index), "applied here")).await {
+        let applied = Box::pin(wait.applied_index_at_least(Some(index), "applied here"));
+        let outcome = tokio::select! {
+            biased;
+            outcome = applied => outcome,
+            () = self.inner.room.starved() => return Err(self.inner.room.shortage().into()),
+        };
+        match outcome {
             Ok(_) => Ok(()),
             Err(openraft::metrics::WaitError::Timeout(..)) => Err(ProposeError::Timeout),
             Err(openraft::metrics::WaitError::ShuttingDown) => {

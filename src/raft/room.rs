@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
@@ -34,7 +34,7 @@ pub(super) enum Writing {
 pub(super) struct Room {
     dir: PathBuf,
     /// Bytes that must be free before anything is proposed.
-    bytes_min: u64,
+    bytes_min: AtomicU64,
     writing: watch::Sender<Writing>,
     /// Counts the looks that found room; a pause ends with it.
     looks: watch::Sender<u64>,
@@ -65,7 +65,7 @@ impl Room {
     pub fn new(dir: PathBuf, bytes_min: u64) -> Self {
         Self {
             dir,
-            bytes_min,
+            bytes_min: AtomicU64::new(bytes_min),
             writing: watch::Sender::new(Writing::Works),
             looks: watch::Sender::new(0),
             refuses: AtomicBool::new(false),
@@ -77,7 +77,7 @@ impl Room {
     /// Lets a proposal in, or says how much room is missing. `snapshot_bytes` is what the next
     /// snapshot may need, for without one the log would only grow.
     pub async fn admit(&self, snapshot_bytes: u64) -> Result<(), NoRoom> {
-        let needed_bytes = self.bytes_min.saturating_add(snapshot_bytes);
+        let needed_bytes = self.bytes_min().saturating_add(snapshot_bytes);
         // Where the system cannot tell, the write itself will.
         let free_bytes = free_bytes(&self.dir).unwrap_or(u64::MAX);
         if free_bytes < needed_bytes {
@@ -94,8 +94,7 @@ impl Room {
             return Ok(());
         }
         // There is room again: what waits for it goes first.
-        self.looks.send_modify(|looks| *looks += 1);
-        self.woken.notify_all();
+        self.wake();
         let mut writing = self.writing.subscribe();
         let goes_on = writing.wait_for(|writing| *writing != Writing::Held);
         match tokio::time::timeout(PAUSE_MAX, goes_on).await {
@@ -109,8 +108,18 @@ impl Room {
         NoRoom {
             dir: self.dir.clone(),
             free_bytes: free_bytes(&self.dir).unwrap_or_default(),
-            needed_bytes: self.bytes_min,
+            needed_bytes: self.bytes_min(),
         }
+    }
+
+    fn bytes_min(&self) -> u64 {
+        self.bytes_min.load(Ordering::Relaxed)
+    }
+
+    /// Asks for so many free bytes from now on.
+    #[cfg(test)]
+    pub fn require(&self, bytes_min: u64) {
+        self.bytes_min.store(bytes_min, Ordering::Relaxed);
     }
 
     /// Watches the writer.
@@ -138,11 +147,31 @@ impl Room {
         let _ = self.writing.subscribe().wait_for(|writing| *writing == Writing::Held).await;
     }
 
+    /// Returns once a write has waited for room for so long that what is behind it may have come to a stop too. One that
+    /// would find some is woken.
+    pub async fn starved(&self) {
+        loop {
+            self.held().await;
+            if free_bytes(&self.dir).is_ok_and(|free_bytes| free_bytes >= self.bytes_min()) {
+                self.wake();
+            }
+            let mut writing = self.writing.subscribe();
+            let goes_on = writing.wait_for(|writing| *writing != Writing::Held);
+            if tokio::time::timeout(PAUSE_MAX, goes_on).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Ends all pauses, for the node stops.
     pub fn stop(&self) {
         *self.stopping.lock() = true;
-        self.woken.notify_all();
+        self.wake();
+    }
+
+    fn wake(&self) {
         self.looks.send_modify(|looks| *looks += 1);
+        self.woken.notify_all();
     }
 
     /// Waits before the next try; false when the node stops. Blocks.

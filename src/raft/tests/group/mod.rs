@@ -1,6 +1,7 @@
 //! Groups of several nodes over links in memory.
 
 mod faults;
+mod full_disk;
 mod history;
 mod links;
 mod members;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::faults::Faults;
 use super::*;
 use crate::{Change, Members};
 
@@ -28,6 +30,8 @@ struct Group {
     next_number: Arc<AtomicU64>,
     written: Arc<Notify>,
     request_timeout: Duration,
+    /// What fails on the disk of each node that runs.
+    faults: BTreeMap<u64, Arc<Faults>>,
 }
 
 fn address(id: u64) -> String {
@@ -53,6 +57,7 @@ impl Group {
             next_number: Arc::new(AtomicU64::new(0)),
             written: Arc::default(),
             request_timeout,
+            faults: BTreeMap::new(),
         };
         group.start(1, tempfile::tempdir()?).await?;
         let first = group.node(1);
@@ -83,7 +88,9 @@ impl Group {
 
     async fn start(&mut self, id: u64, dir: TempDir) -> TestResult {
         let end = self.links.end(&address(id));
-        let node = RaftNode::open(self.options(id, dir.path()), end).await?;
+        let options = self.options(id, dir.path());
+        self.faults.insert(id, Arc::clone(&options.faults));
+        let node = RaftNode::open(options, end).await?;
         self.links.put(&address(id), node.clone());
         self.nodes.insert(id, (dir, node));
         Ok(())
