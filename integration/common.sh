@@ -45,6 +45,14 @@ need_docker() {
   fi
 }
 
+# need_faketime: what sets the clock of a single process.
+need_faketime() {
+  if ! compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; then
+    refresh_lists
+    apt-get install -y -qq libfaketime >/dev/null </dev/null || die "cannot install libfaketime"
+  fi
+}
+
 busybox_is_static() { ! ldd "$(command -v busybox)" >/dev/null 2>&1; }
 
 need_rust() {

@@ -2,7 +2,9 @@
 //! binary beside them, and the stock `docker` CLI as the only client. It needs root and asserts
 //! nothing itself; the tests in `real/` do.
 
+mod clock;
 mod cluster;
+mod disk;
 mod docker;
 mod engine;
 mod hosts;
@@ -13,7 +15,9 @@ mod process;
 mod skep;
 mod wait;
 
+pub use clock::Clock;
 pub use cluster::Cluster;
+pub use disk::SmallDisk;
 pub use docker::{Docker, Follow};
 pub use engine::{Engine, Generation};
 pub use hosts::{Host, Hosts};

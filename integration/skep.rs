@@ -118,6 +118,11 @@ impl Skep {
         self.wait_ready()
     }
 
+    /// Adds to the environment of the process from its next start on.
+    pub fn add_environment(&mut self, variables: Vec<(String, String)>) {
+        self.environment.extend(variables);
+    }
+
     /// Follows the engine into the host name and network of its new process; to be called while the daemon does not run.
     pub fn follow(&mut self, engine: &Engine) {
         self.engine_pid = engine.pid();

@@ -28,6 +28,11 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()
 }
 
+/// Returns a random part of a whole, 0 to 1.
+pub fn random_fraction() -> f64 {
+    f64::from(rand::random::<u8>()) / 255.0
+}
+
 /// Waits until `at`; returns at once if that is past.
 pub async fn sleep_until(at: Timestamp) {
     tokio::time::sleep(at.since(now())).await;

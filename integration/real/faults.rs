@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use skep_integration::http::Endpoint;
-use skep_integration::{Engine, Fabric, Generation, Host, Hosts, sh, wait_for};
+use skep_integration::{
+    Clock, Engine, Fabric, Generation, Host, Hosts, Namespace, SmallDisk, sh, wait_for,
+};
 
 use clients::Clients;
 
@@ -23,6 +25,11 @@ const SILENCE: Duration = Duration::from_secs(7);
 /// Tasks of the service that must come back each time.
 const REPLICAS: usize = 4;
 
+/// MiB of a manager's disk.
+const DISK: u32 = 64;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Managers come first, in the order of their host names; then the worker.
 const MANAGERS: usize = 3;
 
@@ -33,17 +40,41 @@ fn nothing_acknowledged_is_lost_whatever_fails() -> Result<()> {
     hosts.explain(outcome)
 }
 
+/// What the faults are made with.
+struct Stage<'a> {
+    hosts: &'a mut Hosts,
+    clients: &'a Clients,
+    /// Of each manager, in their order.
+    disks: Vec<SmallDisk>,
+    clocks: Vec<Clock>,
+}
+
 fn live(hosts: &mut Hosts) -> Result<()> {
+    let (disks, clocks) = equip(&mut hosts.all[..MANAGERS])?;
     make_swarm(&hosts.all)?;
     let managers = hosts.all.iter().take(MANAGERS);
     let clients = Clients::start(managers.map(|host| Endpoint::new(host.docker().host())))?;
-    let outcome = faults(hosts, &clients);
+    let outcome = faults(&mut Stage { hosts, clients: &clients, disks, clocks });
     let history = clients.finish()?;
     outcome?;
     eprintln!("{} writes acknowledged, {} reads", history.writes(), history.reads());
     history.check()?;
     clients::all_is_there(&history, hosts.all.iter().take(MANAGERS).map(Host::docker))?;
     each_slot_runs_once(&hosts.all)
+}
+
+/// Gives managers small disks, and clocks of their own.
+fn equip(managers: &mut [Host]) -> Result<(Vec<SmallDisk>, Vec<Clock>)> {
+    let (mut disks, mut clocks) = (Vec::new(), Vec::new());
+    for host in managers {
+        host.skep.stop()?;
+        disks.push(SmallDisk::mount(host.skep.data(), DISK)?);
+        let clock = Clock::new(host.engine.folder())?;
+        host.skep.add_environment(clock.environment());
+        host.skep.restart()?;
+        clocks.push(clock);
+    }
+    Ok((disks, clocks))
 }
 
 fn make_swarm(hosts: &[Host]) -> Result<()> {
@@ -58,58 +89,52 @@ fn make_swarm(hosts: &[Host]) -> Result<()> {
 }
 
 /// One fault after the other; each ends with everything as it was.
-fn faults(hosts: &mut Hosts, clients: &Clients) -> Result<()> {
-    type Fault = (&'static str, fn(&mut Hosts, usize, &Clients) -> Result<()>);
-    let all: [Fault; 10] = [
-        ("the leader is killed", |hosts, leader, clients| killed(hosts, leader, clients)),
-        ("a follower is killed", |hosts, leader, clients| {
-            killed(hosts, (leader + 1) % MANAGERS, clients)
+fn faults(stage: &mut Stage) -> Result<()> {
+    type Fault = (&'static str, fn(&mut Stage, usize) -> Result<()>);
+    let all: [Fault; 14] = [
+        ("the leader is killed", killed),
+        ("a follower is killed", |stage, leader| killed(stage, (leader + 1) % MANAGERS)),
+        ("the worker is killed", |stage, _| killed(stage, MANAGERS)),
+        ("the leader is cut off", |stage, leader| {
+            stage.hosts.fabric.plug(stage.space(leader), false)?;
+            stage.clients.go_on(&others(leader))?;
+            stage.hosts.fabric.plug(stage.space(leader), true)
         }),
-        ("the worker is killed", |hosts, _, clients| killed(hosts, MANAGERS, clients)),
-        ("the leader is cut off", |hosts, leader, clients| {
-            hosts.fabric.plug(space(hosts, leader), false)?;
-            clients.go_on(&others(leader))?;
-            hosts.fabric.plug(space(hosts, leader), true)
+        ("the leader hears nothing", |stage, leader| one_way(stage, leader, Fabric::deafen)),
+        ("nobody hears the leader", |stage, leader| one_way(stage, leader, Fabric::mute)),
+        ("a follower's link is slow", |stage, leader| {
+            one_way(stage, (leader + 1) % MANAGERS, Fabric::slow)
         }),
-        ("the leader hears nothing", |hosts, leader, clients| {
-            one_way(hosts, leader, Fabric::deafen, clients)
+        ("the leader is stopped for a while", paused),
+        ("the worker is stopped for a while", |stage, _| paused(stage, MANAGERS)),
+        ("the leader's disk is full", a_disk_fills_up),
+        ("a follower's disk is full", |stage, leader| {
+            a_disk_fills_up(stage, (leader + 1) % MANAGERS)
         }),
-        ("nobody hears the leader", |hosts, leader, clients| {
-            one_way(hosts, leader, Fabric::mute, clients)
+        ("the leader's clock is set ahead, then back", a_clock_jumps),
+        ("all start anew", |stage, _| {
+            stage.hosts.all.iter_mut().try_for_each(|host| host.skep.kill9())?;
+            stage.hosts.all.iter_mut().try_for_each(|host| host.skep.launch())?;
+            stage.hosts.all.iter_mut().try_for_each(|host| host.skep.wait_ready())?;
+            stage.clients.go_on(&[0, 1, 2])
         }),
-        ("a follower's link is slow", |hosts, leader, clients| {
-            let slow = (leader + 1) % MANAGERS;
-            hosts.fabric.slow(space(hosts, slow))?;
-            clients.go_on(&others(slow))?;
-            hosts.fabric.heal(space(hosts, slow))
-        }),
-        ("the leader is stopped for a while", |hosts, leader, clients| {
-            paused(hosts, leader, clients)
-        }),
-        ("the worker is stopped for a while", |hosts, _, clients| paused(hosts, MANAGERS, clients)),
-        ("all start anew", |hosts, _, clients| {
-            hosts.all.iter_mut().try_for_each(|host| host.skep.kill9())?;
-            hosts.all.iter_mut().try_for_each(|host| host.skep.launch())?;
-            hosts.all.iter_mut().try_for_each(|host| host.skep.wait_ready())?;
-            clients.go_on(&[0, 1, 2])
-        }),
+        ("an engine is killed", |stage, _| an_engine_dies(stage)),
     ];
     for (name, fault) in all {
-        let leader = leader(&hosts.all)?;
+        let leader = leader(&stage.hosts.all)?;
         let begun = Instant::now();
-        fault(hosts, leader, clients).with_context(|| name.to_owned())?;
+        fault(stage, leader).with_context(|| name.to_owned())?;
         let acted = begun.elapsed();
-        settled(&hosts.all).with_context(|| format!("after: {name}"))?;
+        settled(&stage.hosts.all).with_context(|| format!("after: {name}"))?;
         eprintln!("{name}: {acted:.1?}, all well after {:.1?}", begun.elapsed());
     }
-    let begun = Instant::now();
-    an_engine_dies(hosts, clients).context("an engine is killed")?;
-    eprintln!("an engine is killed: all well after {:.1?}", begun.elapsed());
     Ok(())
 }
 
-fn space(hosts: &Hosts, host: usize) -> &skep_integration::Namespace {
-    hosts.all[host].engine.space()
+impl Stage<'_> {
+    fn space(&self, host: usize) -> &Namespace {
+        self.hosts.all[host].engine.space()
+    }
 }
 
 /// The managers but for one.
@@ -117,28 +142,23 @@ fn others(host: usize) -> Vec<usize> {
     (0..MANAGERS).filter(|other| *other != host).collect()
 }
 
-fn killed(hosts: &mut Hosts, host: usize, clients: &Clients) -> Result<()> {
-    hosts.all[host].skep.kill9()?;
-    clients.go_on(&others(host))?;
-    hosts.all[host].skep.restart()
+fn killed(stage: &mut Stage, host: usize) -> Result<()> {
+    stage.hosts.all[host].skep.kill9()?;
+    stage.clients.go_on(&others(host))?;
+    stage.hosts.all[host].skep.restart()
 }
 
-fn one_way(
-    hosts: &Hosts,
-    host: usize,
-    cut: fn(&Fabric, &skep_integration::Namespace) -> Result<()>,
-    clients: &Clients,
-) -> Result<()> {
-    cut(&hosts.fabric, space(hosts, host))?;
-    clients.go_on(&others(host))?;
-    hosts.fabric.heal(space(hosts, host))
+fn one_way(stage: &Stage, host: usize, cut: fn(&Fabric, &Namespace) -> Result<()>) -> Result<()> {
+    cut(&stage.hosts.fabric, stage.space(host))?;
+    stage.clients.go_on(&others(host))?;
+    stage.hosts.fabric.heal(stage.space(host))
 }
 
-fn paused(hosts: &mut Hosts, host: usize, clients: &Clients) -> Result<()> {
-    let pid = hosts.all[host].skep.pid()?.to_string();
+fn paused(stage: &mut Stage, host: usize) -> Result<()> {
+    let pid = stage.hosts.all[host].skep.pid()?.to_string();
     sh("kill", &["-STOP", &pid])?;
     let begun = Instant::now();
-    let went_on = clients.go_on(&others(host));
+    let went_on = stage.clients.go_on(&others(host));
     let waited = wait_for("the silence to be long", SOON, || {
         ensure!(begun.elapsed() > SILENCE, "not yet");
         Ok(())
@@ -147,13 +167,43 @@ fn paused(hosts: &mut Hosts, host: usize, clients: &Clients) -> Result<()> {
     went_on.and(waited)
 }
 
+/// Not a byte is left to a manager. The others go on, one of them leads, and the full one says what is the matter.
+fn a_disk_fills_up(stage: &mut Stage, host: usize) -> Result<()> {
+    stage.disks[host].fill()?;
+    stage.clients.go_on(&others(host))?;
+    ensure!(leader(&stage.hosts.all)? != host, "the lead stays where nothing can be written");
+    stage.disks[host].free()?;
+    stage.clients.go_on(&[0, 1, 2])
+}
+
+/// By more than a certificate's validity, so that the leader takes all others' for run out, then for not yet valid.
+fn a_clock_jumps(stage: &mut Stage, host: usize) -> Result<()> {
+    for set in [Clock::ahead, Clock::back] {
+        set(&stage.clocks[host], YEAR)?;
+        wait_for("the other year to be seen", SOON, || {
+            let [there, elsewhere] = [host, (host + 1) % MANAGERS].map(|by| year(stage, by));
+            ensure!(there? != elsewhere?, "not yet");
+            Ok(())
+        })?;
+        stage.clients.go_on(&others(host))?;
+        stage.clocks[host].ahead(Duration::ZERO)?;
+        settled(&stage.hosts.all)?;
+    }
+    stage.clients.go_on(&[0, 1, 2])
+}
+
+/// The year in which a manager wrote last, by its clock.
+fn year(stage: &Stage, manager: usize) -> Result<String> {
+    let asked = ["config", "inspect", "-f", "{{.UpdatedAt.Year}}", &clients::name(manager)];
+    stage.hosts.all[manager].docker().ok(&asked)
+}
+
 /// The worker's engine ends with all its containers, and comes back.
-fn an_engine_dies(hosts: &mut Hosts, clients: &Clients) -> Result<()> {
-    let worker = &mut hosts.all[MANAGERS].engine;
+fn an_engine_dies(stage: &mut Stage) -> Result<()> {
+    let worker = &mut stage.hosts.all[MANAGERS].engine;
     Engine::kill9(worker)?;
-    clients.go_on(&[0, 1, 2])?;
-    worker.launch()?;
-    settled(&hosts.all)
+    stage.clients.go_on(&[0, 1, 2])?;
+    worker.launch()
 }
 
 /// Waits until three managers answer, the worker is there and each slot runs once; all of them say so.

@@ -1,12 +1,11 @@
 //! The disk of the data folder fills up: changes are refused with a reason, reads and containers go
 //! on, and with room again work goes on without a restart. Nothing acknowledged is lost.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use skep_integration::{ADDRESS, Docker, Engine, Generation, Skep, sh, wait_for};
+use skep_integration::{ADDRESS, Docker, Engine, Generation, Skep, SmallDisk, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Bytes of a secret, and how many are tried at most.
@@ -15,44 +14,9 @@ const SECRETS_MAX: u32 = 200;
 
 on_both_engines!(refuses_and_goes_on);
 
-/// A small disk, taken away when the test ends.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(folder: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&folder)?;
-        let path = folder.to_string_lossy().into_owned();
-        sh("mount", &["-t", "tmpfs", "-o", "size=16m,mode=700", "skep-small", &path])?;
-        Ok(Self(folder))
-    }
-
-    fn grow(&self) -> Result<()> {
-        sh("mount", &["-o", "remount,size=64m", &self.0.to_string_lossy()]).map(drop)
-    }
-
-    /// Writes a file until not a byte is left.
-    fn fill(&self) -> Result<()> {
-        let mut file = std::fs::File::create(self.filler())?;
-        for block in [1 << 16, 1 << 12, 1] {
-            while file.write_all(&vec![0; block]).is_ok() {}
-        }
-        Ok(())
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _gone = sh("umount", &["-l", &self.0.to_string_lossy()]);
-    }
-}
-
 fn refuses_and_goes_on(generation: Generation) -> Result<()> {
     let engine = Engine::start(generation, ADDRESS)?;
-    let disk = SmallDisk::mount(engine.folder().join("skep/data"))?;
+    let disk = SmallDisk::mount(engine.folder().join("skep/data"), 16)?;
     let mut skep = Skep::start(&engine, "skep")?;
     let outcome = fill_and_free(&mut skep, &disk);
     outcome.with_context(|| skep.log(60))
@@ -65,9 +29,9 @@ fn fill_and_free(skep: &mut Skep, disk: &SmallDisk) -> Result<()> {
     let mut acknowledged = vec![secret(&docker, 0)?];
 
     disk.fill()?;
-    refused(&docker, &disk.0)?;
+    refused(&docker, disk.folder())?;
     reads(&docker, &acknowledged)?;
-    std::fs::remove_file(disk.filler())?;
+    disk.free()?;
     acknowledged.push(secret(&docker, 1)?);
 
     // Until skep itself has filled it.
@@ -87,9 +51,9 @@ fn fill_and_free(skep: &mut Skep, disk: &SmallDisk) -> Result<()> {
     skep.kill9()?;
     skep.restart()?;
     wait_for("what was acknowledged", SOON, || reads(&docker, &acknowledged))?;
-    refused(&docker, &disk.0)?;
-    std::fs::remove_file(disk.filler())?;
-    disk.grow()?;
+    refused(&docker, disk.folder())?;
+    disk.free()?;
+    disk.resize(64)?;
     acknowledged.push(secret(&docker, SECRETS_MAX)?);
     skep.kill9()?;
     skep.restart()?;

@@ -37,6 +37,7 @@ mod kill9;
 mod managers;
 mod overlays;
 mod proxy;
+mod renewal;
 mod restart;
 mod stack;
 mod starved;

@@ -90,7 +90,7 @@ impl Images {
 
     /// Joins the pull under way, takes a recent failure as it is, or begins a pull.
     fn join_pull(&self, image: &str, auth: &Sensitive, here: bool) -> watch::Receiver<Phase> {
-        let now = clock::now();
+        let now = clock::uptime();
         let kept = if here { FAILURE_KEPT.0 } else { FAILURE_KEPT.1 };
         let mut hasher = DefaultHasher::new();
         auth.0.hash(&mut hasher);
@@ -144,11 +144,11 @@ async fn run_pull(
         Ok(Ok(())) => Phase::Done,
         Ok(Err(error)) => {
             info!(image.name = %image, %error, "pull failed");
-            Phase::Failed(clock::now())
+            Phase::Failed(clock::uptime())
         }
         Err(_) => {
             warn!(image.name = %image, "pull took too long");
-            Phase::Failed(clock::now())
+            Phase::Failed(clock::uptime())
         }
     };
     sender.send_replace(outcome);

@@ -398,8 +398,8 @@ impl Worker {
                 Ok(!made.existed)
             }
             Err(PrepareError::NoAddress) => {
-                let since = *self.waiting_since.get_or_insert_with(clock::now);
-                if clock::now().since(since) < ATTACHMENT_WAIT {
+                let since = *self.waiting_since.get_or_insert_with(clock::uptime);
+                if clock::uptime().since(since) < ATTACHMENT_WAIT {
                     return Err(MISSING_ATTACHMENT.to_owned());
                 }
                 self.failure = Some(MISSING_ATTACHMENT.to_owned());

@@ -54,7 +54,7 @@ impl Drains {
             drain(&state, state.tasks().get(task)?)
         };
         let Some(drain) = wish() else { return };
-        let begun = clock::now();
+        let begun = clock::uptime();
         let led = timeout(drain.at_most, self.await_leading(task));
         let (led, ()) = tokio::join!(led, clock::sleep(drain.at_least));
         if led.is_err() {
@@ -72,7 +72,7 @@ impl Drains {
                     break;
                 }
             }
-            if clock::now().since(begun) >= drain.at_most {
+            if clock::uptime().since(begun) >= drain.at_most {
                 info!(task.id = %task, "a task stops although it still has connections");
                 break;
             }

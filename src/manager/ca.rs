@@ -120,12 +120,12 @@ impl Authority {
         asked: proto::IssueNodeCertificateRequest,
     ) -> Result<NodeId, Status> {
         let source = peer.address.ip();
-        if !self.strangers.lock().may_try(&source, clock::now()) {
+        if !self.strangers.lock().may_try(&source, clock::uptime()) {
             return Err(Status::resource_exhausted("too many wrong join tokens, try again later"));
         }
         let state = self.raft.state();
         let Some(role) = role_of_token(cluster_of(&state)?, &asked.token) else {
-            self.strangers.lock().count(source, clock::now());
+            self.strangers.lock().count(source, clock::uptime());
             warn!(peer.addr = %peer.address, "a wrong join token was presented");
             return Err(Status::invalid_argument(WRONG_TOKEN));
         };
@@ -156,10 +156,10 @@ impl Authority {
         if held.certificate.request == request && !held.certificate.renew {
             return Ok(node.clone());
         }
-        if !self.renewals.lock().may_try(node, clock::now()) {
+        if !self.renewals.lock().may_try(node, clock::uptime()) {
             return Err(Status::resource_exhausted("too many certificates for one node"));
         }
-        self.renewals.lock().count(node.clone(), clock::now());
+        self.renewals.lock().count(node.clone(), clock::uptime());
         propose_rpc(&self.raft, Command::RenewNode { id: node.clone(), request }).await?;
         info!(node.id = %node, "certificate renewed");
         Ok(node.clone())

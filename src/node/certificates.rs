@@ -64,7 +64,7 @@ impl Certificates {
             describe,
             tunnel_key,
             promoted: watch::channel(false).0,
-            fraction: f64::from(clock::random_bytes::<1>()[0]) / 255.0,
+            fraction: clock::random_fraction(),
         }
     }
 

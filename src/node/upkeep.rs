@@ -55,9 +55,11 @@ pub struct Upkeep {
     /// Where the certificate is used.
     tls: Arc<Tls>,
     signer: Arc<Signer>,
-    /// When a certificate that could not be had is asked for again, and the wait after that.
+    /// When a certificate that could not be had is asked for again, by the time since the start, and the wait after that.
     retry_at: Option<Timestamp>,
     retry_pause: Duration,
+    /// How far into its validity this node renews a certificate, so that not all come at once.
+    fraction: f64,
     /// Index of the newest state whose key is on disk as it asks for.
     kept: watch::Sender<u64>,
 }
@@ -87,6 +89,7 @@ impl Upkeep {
             signer,
             retry_at: None,
             retry_pause: RETRY_MIN,
+            fraction: clock::random_fraction(),
             kept: watch::channel(0).0,
         }
     }
@@ -99,10 +102,10 @@ impl Upkeep {
     /// Looks whenever the state changes and every `LOOK_PERIOD`, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut states = self.raft.watch();
-        let mut look_at = clock::now();
+        let mut look_at = clock::uptime();
         loop {
             let state = states.borrow_and_update().clone();
-            let look = clock::now() >= look_at;
+            let look = clock::uptime() >= look_at;
             if let Some(cluster) = state.cluster() {
                 let spec = &cluster.spec;
                 self.raft.set_snapshot_bounds(
@@ -128,7 +131,7 @@ impl Upkeep {
             }
             if look {
                 self.describe().await;
-                look_at = clock::now().after(LOOK_PERIOD);
+                look_at = clock::uptime().after(LOOK_PERIOD);
             }
             if state.cluster().is_some() {
                 // Without a quorum a proposal waits long; a stop does not.
@@ -137,10 +140,11 @@ impl Upkeep {
                     () = stop.cancelled() => return,
                 }
             }
+            let next_look = self.retry_at.map_or(look_at, |at| at.min(look_at));
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return },
                 Ok(()) = self.tunnel_key.changed() => {}
-                () = clock::sleep_until(self.retry_at.map_or(look_at, |at| at.min(look_at))) => {}
+                () = clock::sleep(next_look.since(clock::uptime())) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -181,7 +185,7 @@ impl Upkeep {
     /// not asked for with every change of the state.
     fn shall_look(&self, look: bool, root: &RootCa) -> bool {
         match self.retry_at {
-            Some(at) => clock::now() >= at,
+            Some(at) => clock::uptime() >= at,
             None => look || self.fitted.as_ref() != Some(root),
         }
     }
@@ -190,7 +194,7 @@ impl Upkeep {
     async fn keep_certificate(&mut self, cluster: &Cluster) {
         let root = &cluster.root_ca;
         let held = self.data.certificate(Some(&self.key));
-        let fits = held.as_ref().is_some_and(|held| fits(held, root, now_unix()));
+        let fits = held.as_ref().is_some_and(|held| fits(held, root, now_unix(), self.fraction));
         let kept = match &held {
             Some(held) if fits && held.root_pem == root.trusted_pem() => Ok(()),
             Some(_) if fits => self.data.write_roots(&root.trusted_pem()).map_err(Into::into),
@@ -198,7 +202,7 @@ impl Upkeep {
         };
         if let Err(error) = kept {
             warn!(error = format!("{error:#}"), "no certificate could be issued");
-            self.retry_at = Some(clock::now().after(self.retry_pause));
+            self.retry_at = Some(clock::uptime().after(self.retry_pause));
             self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
             return;
         }
@@ -272,11 +276,11 @@ pub(super) fn key_encryption_key(text: &[u8]) -> Result<Option<KeyEncryptionKey>
 }
 
 /// Tells whether a manager's certificate is the one it would get now, but for its age, and is not due.
-fn fits(held: &StoredCertificate, root: &RootCa, now_unix: i64) -> bool {
+fn fits(held: &StoredCertificate, root: &RootCa, now_unix: i64, fraction: f64) -> bool {
     let issuer = skep_pki::leaf_issuer(&held.chain_pem, &root.trusted_pem());
     let is_issued = issuer.is_ok_and(|(subject, key)| root.issuer() == (&*subject, &*key));
     let window = skep_pki::renewal_window(&held.chain_pem);
-    let is_fresh = window.is_ok_and(|(from, to)| now_unix < skep_pki::renew_at(from, to, 0.0));
+    let is_fresh = window.is_ok_and(|(from, to)| now_unix < skep_pki::renew_at(from, to, fraction));
     // Without it, those who still trust only the present root would refuse the certificate.
     let is_vouched_for =
         root.rotation.iter().all(|next| held.chain_pem.ends_with(&next.cross_signed_pem));

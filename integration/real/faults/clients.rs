@@ -99,7 +99,8 @@ impl Clients {
     }
 }
 
-fn name(register: usize) -> String {
+/// Returns the name of a register, which its manager alone writes.
+pub fn name(register: usize) -> String {
     format!("register-{register}")
 }
 
