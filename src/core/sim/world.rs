@@ -123,6 +123,8 @@ impl World {
 
     /// Wakes a process at a time, or sooner if that was asked for.
     pub(super) fn arm(&mut self, place: usize, timer: Timer, at: Timestamp) {
+        // What is due already comes now: a time that is past never does.
+        let at = at.max(self.now);
         let machine = &mut self.machines[place];
         if matches!(timer, Timer::Call(_))
             || machine.timers.get(&timer).is_none_or(|held| at < *held)
@@ -135,6 +137,7 @@ impl World {
 
     /// Wakes a process at a time and not before.
     pub(super) fn rearm(&mut self, place: usize, timer: Timer, at: Timestamp) {
+        let at = at.max(self.now);
         if self.machines[place].timers.get(&timer) != Some(&at) {
             self.machines[place].timers.remove(&timer);
             self.arm(place, timer, at);
