@@ -28,6 +28,9 @@ const RETRY_MAX: Duration = Duration::from_millis(200);
 /// How long the leader may take to tell how far a read must see, before it is taken for lost.
 const READ_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a leader that was replaced may take to say that it wrote nothing.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
+
 /// The waits between attempts, up to a deadline.
 pub(super) struct Retries {
     pub deadline: Instant,
@@ -283,12 +286,18 @@ impl RaftNode {
         deadline: Instant,
     ) -> Result<Answer, TransportError> {
         let mut leadership = self.leadership();
-        let leads_elsewhere =
-            leadership.wait_for(|known| known.leader.is_some_and(|known| known != leader));
+        // One that hands the lead over answers to what it did not write.
+        let proposes = matches!(request, Request::Propose(_));
+        let grace = if proposes { ANSWER_GRACE } else { Duration::ZERO };
+        let given_up = async {
+            let elsewhere = |known: &Leadership| known.leader.is_some_and(|known| known != leader);
+            let _moved = leadership.wait_for(elsewhere).await.map(drop);
+            tokio::time::sleep(grace).await;
+        };
         tokio::select! {
             answer = self.call(leader, address, request, deadline) => answer,
-            // Nobody waits for a leader that was replaced: it may be gone without a word.
-            _ = leads_elsewhere => Err(TransportError::Lost {
+            // Nobody waits for long for a leader that was replaced: it may be gone without a word.
+            () = given_up => Err(TransportError::Lost {
                 address: address.to_owned(),
                 reason: "it does not lead any more".to_owned(),
             }),
