@@ -16,7 +16,7 @@ mod skep;
 mod wait;
 
 pub use clock::Clock;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, address as cluster_address};
 pub use disk::SmallDisk;
 pub use docker::{Docker, Follow};
 pub use engine::{Engine, Generation};

@@ -142,6 +142,13 @@ impl Namespace {
         Ok(())
     }
 
+    /// Gives the interface another address instead of the one it has.
+    pub fn move_to(&self, address: &str) -> Result<()> {
+        let name = self.name.as_str();
+        sh("ip", &["-n", name, "addr", "flush", "dev", "eth0"])?;
+        sh("ip", &["-n", name, "addr", "add", &format!("{address}/24"), "dev", "eth0"]).map(drop)
+    }
+
     pub fn path(&self) -> String {
         format!("/var/run/netns/{}", self.name)
     }

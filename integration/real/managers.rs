@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use skep_integration::{Docker, Generation, Host, Hosts, wait_for};
+use skep_integration::{Docker, Generation, Host, Hosts, cluster_address, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -95,8 +95,29 @@ fn lose_leaders(hosts: &mut [Host]) -> Result<()> {
     for round in 0..2 {
         let leader = leader(hosts[round].docker(), hosts.len())?;
         acknowledged.extend(lose_and_restart(hosts, &[leader], round)?);
+        move_leader(hosts, round)?;
     }
     nothing_is_lost(hosts, &acknowledged)
+}
+
+/// The leader stops, and comes back on another address: the others find it there.
+fn move_leader(hosts: &mut [Host], round: usize) -> Result<()> {
+    let moves = leader(hosts[0].docker(), hosts.len())?;
+    hosts[moves].skep.stop()?;
+    let address = cluster_address(50 + 10 * round + moves);
+    hosts[moves].engine.space().move_to(&address)?;
+    hosts[moves].address.clone_from(&address);
+    hosts[moves].skep.restart()?;
+    let (name, known) = (format!("skep-{}", moves + 1), format!("{address}:2377 reachable"));
+    for host in &*hosts {
+        wait_for("the new address to be known", SOON, || {
+            let format = "{{.ManagerStatus.Addr}} {{.ManagerStatus.Reachability}}";
+            let shown = host.docker().ok(&["node", "inspect", &name, "-f", format])?;
+            ensure!(shown == known, "{shown}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Returns what was acknowledged while managers died; they are back then.
