@@ -10,6 +10,8 @@ use clap_complete::Shell;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::manager::addresses::with_port;
+
 /// Where the Docker API is served by default.
 pub const DEFAULT_HOST: &str = "unix:///run/skep/docker.sock";
 const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
@@ -200,6 +202,9 @@ pub struct DaemonArgs {
     /// Address or interface that swarm init and join advertise when they are given none
     #[arg(long, env = "SKEP_ADVERTISE_ADDR")]
     pub advertise_addr: Option<String>,
+    /// A manager, HOST[:PORT], for a worker whose managers have all been replaced while it was away (repeatable)
+    #[arg(long, env = "SKEP_MANAGER", value_delimiter = ',', value_name = "HOST[:PORT]")]
+    pub manager: Vec<ManagerAddress>,
     /// What to log: error, warn, info, debug, trace, or a filter such as info,skep_raft=debug [default: info]
     #[arg(long, env = "SKEP_LOG_LEVEL")]
     pub log_level: Option<String>,
@@ -251,6 +256,31 @@ impl FromStr for Address {
     }
 }
 
+/// Where a manager is, `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ManagerAddress(pub String);
+
+impl FromStr for ManagerAddress {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let address = with_port(text);
+        let is_address = address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains(['/', ' ']) && port.parse::<u16>().is_ok()
+        });
+        if is_address { Ok(Self(address)) } else { Err(ConfigError::Manager(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for ManagerAddress {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -272,6 +302,9 @@ pub enum ConfigError {
     /// Not an address.
     #[error("'{0}' is not an address: use unix:///path/to.sock or tcp://host:port")]
     Address(String),
+    /// Not the address of a manager.
+    #[error("'{0}' is not the address of a manager: use HOST or HOST:PORT")]
+    Manager(String),
     /// The file cannot be read.
     #[error("cannot read the configuration file {path}")]
     Read {
@@ -301,6 +334,7 @@ struct FileConfig {
     engine: Option<Address>,
     data_dir: Option<PathBuf>,
     advertise_addr: Option<String>,
+    manager: Vec<ManagerAddress>,
     log_level: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -318,6 +352,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// What init and join advertise by default.
     pub advertise_addr: Option<String>,
+    /// Where a worker looks for managers beside those it knows, `host:port`.
+    pub managers: Vec<String>,
     /// Filter of log lines.
     pub log_level: String,
     /// Form of log lines.
@@ -336,6 +372,7 @@ impl Config {
         if hosts.is_empty() {
             hosts.push(unix(DEFAULT_HOST));
         }
+        let managers = if args.manager.is_empty() { file.manager } else { args.manager };
         let data_dir = args.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         Ok(Self {
             hosts,
@@ -343,6 +380,7 @@ impl Config {
             run_dir: PathBuf::from("/run/skep/files"),
             data_dir: std::path::absolute(&data_dir).unwrap_or(data_dir),
             advertise_addr: args.advertise_addr.or(file.advertise_addr),
+            managers: managers.into_iter().map(|manager| manager.0).collect(),
             log_level: args
                 .log_level
                 .or(file.log_level)
@@ -402,6 +440,23 @@ mod tests {
         assert_eq!(config.hosts, [Address::Tcp("127.0.0.1:1".to_owned())]);
         assert_eq!(config.log_level, "warn");
         assert_eq!(config.data_dir, Path::new("/var/lib/skep"));
+    }
+
+    #[test]
+    fn managers_are_named_with_or_without_a_port() {
+        let named = |text: &str| text.parse::<ManagerAddress>().map(|it| it.0).ok();
+        for (text, address) in [
+            ("192.0.2.1", "192.0.2.1:2377"),
+            ("192.0.2.1:99", "192.0.2.1:99"),
+            ("2001:db8::1", "[2001:db8::1]:2377"),
+            ("[2001:db8::1]:99", "[2001:db8::1]:99"),
+            ("host", "host:2377"),
+        ] {
+            assert_eq!(named(text).as_deref(), Some(address));
+        }
+        for text in ["", ":1", "host:", "host:x", "host:99999", "tcp://host:1", "a b"] {
+            assert_eq!(named(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod external;
 mod faults;
 mod full_disk;
 mod kill9;
+mod lost;
 mod managers;
 mod overlays;
 mod proxy;

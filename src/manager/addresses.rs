@@ -7,6 +7,15 @@ use thiserror::Error;
 /// Port of the cluster when none is named.
 pub const DEFAULT_PORT: u16 = 2377;
 
+/// Adds the usual port to a manager's address that has none.
+pub fn with_port(manager: &str) -> String {
+    match manager.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, DEFAULT_PORT).to_string(),
+        Err(_) if manager.contains(':') => manager.to_owned(),
+        Err(_) => format!("{manager}:{DEFAULT_PORT}"),
+    }
+}
+
 /// Why an address cannot be used; the texts are those that clients match.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {

@@ -1,6 +1,6 @@
 //! What only managers run: the leader's loop and the cluster behind the API.
 
-mod addresses;
+pub(crate) mod addresses;
 mod attempts;
 pub mod ca;
 mod cfssl;

@@ -148,9 +148,9 @@ impl Certificates {
 
     /// Asks one manager after the other for another certificate.
     async fn ask(&mut self, root_pem: &str) -> bool {
-        let known = self.managers.lock().known().to_vec();
+        let known: Vec<String> = self.managers.lock().addresses().map(str::to_owned).collect();
         let mut reason = String::new();
-        for (_, address) in known {
+        for address in known {
             match renew(&address, self.tls.clone(), root_pem.to_owned()).await {
                 Ok(renewed) => return self.take(&renewed),
                 Err(error) => {

@@ -21,6 +21,7 @@ use super::member::Member;
 use super::worker::Worker;
 use super::{Identity, Node, Standing};
 use crate::clock;
+use crate::manager::addresses::with_port;
 use crate::manager::{SwarmAddresses, host_addresses};
 use crate::rpc::client::{Trust, channel};
 use crate::rpc::proto::{JoinGroupRequest, JoinGroupResponse};
@@ -28,9 +29,6 @@ use skep_core::error::chain;
 
 /// How long the group may take to take the node in, and its log to come.
 const GROUP_LIMIT: Duration = Duration::from_secs(20);
-
-/// Where managers are found unless another port is named.
-const USUAL_PORT: u16 = 2377;
 
 /// How long a node that joined waits to count as one that works.
 const READY_LIMIT: Duration = Duration::from_secs(5);
@@ -224,15 +222,6 @@ async fn ask_to_join(
     let path = PathAndQuery::from_static("/skep.v1.Raft/Join");
     let codec = ProstCodec::<JoinGroupRequest, JoinGroupResponse>::default();
     grpc.unary(Request::new(request), path, codec).await.map(tonic::Response::into_inner)
-}
-
-/// Adds the usual port to an address that has none.
-fn with_port(remote: &str) -> String {
-    match remote.parse::<IpAddr>() {
-        Ok(ip) => std::net::SocketAddr::new(ip, USUAL_PORT).to_string(),
-        Err(_) if remote.contains(':') => remote.to_owned(),
-        Err(_) => format!("{remote}:{USUAL_PORT}"),
-    }
 }
 
 /// Returns this host's address on the way to another.

@@ -71,7 +71,8 @@ impl Worker {
         tls.replace(&held.chain_pem, &held.key_pem, &held.root_pem)
             .map_err(|error| internal(&error))?;
         let known = around.data.managers().map_err(|error| internal(&error))?;
-        let managers = Arc::new(Mutex::new(ManagerList::new(known)));
+        let named = around.config.managers.clone();
+        let managers = Arc::new(Mutex::new(ManagerList::new(known).with_named(named)));
         let (views, states) = watch::channel(Arc::new(State::default()));
         let (describe, described) = watch::channel(None);
         let (told, heard) = watch::channel(None);

@@ -76,6 +76,7 @@ impl Site {
             data_dir: self.data_dir(),
             run_dir: self.folder.path().join("run"),
             advertise_addr: None,
+            managers: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Auto,
         }

@@ -27,6 +27,8 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ManagerList {
     known: Vec<(NodeId, String)>,
+    /// Addresses that an operator named, tried after those known: these may all be managers no more.
+    named: Vec<String>,
     /// The next to try.
     next: usize,
     /// Where a manager said that the leader is.
@@ -39,6 +41,19 @@ impl ManagerList {
     /// Begins with what is remembered.
     pub fn new(known: Vec<(NodeId, String)>) -> Self {
         Self { known, ..Self::default() }
+    }
+
+    /// Adds addresses to try as well.
+    #[must_use]
+    pub fn with_named(self, addresses: Vec<String>) -> Self {
+        Self { named: addresses, ..self }
+    }
+
+    /// Returns where a manager may be, the likeliest first.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        let known = self.known.iter().map(|(_, address)| address.as_str());
+        let is_known = |named: &&str| self.known.iter().any(|(_, known)| known == named);
+        known.chain(self.named.iter().map(String::as_str).filter(move |named| !is_known(named)))
     }
 
     /// Returns the managers known.
@@ -63,15 +78,17 @@ impl ManagerList {
         if let Some(address) = self.leader.take() {
             return Some(Attempt { address, wait });
         }
-        let (_, address) = self.known.get(self.next % self.known.len().max(1))?;
-        self.next = (self.next + 1) % self.known.len();
-        Some(Attempt { address: address.clone(), wait })
+        let count = self.addresses().count();
+        let address = self.addresses().nth(self.next % count.max(1))?.to_owned();
+        self.next = (self.next + 1) % count;
+        Some(Attempt { address, wait })
     }
 
     /// A round has a try more than managers, for the way that one of them pointed out.
     fn wait(&self, roll: u32) -> Duration {
-        let round = self.tries / (self.known.len() + 1);
-        if round == 0 || !self.tries.is_multiple_of(self.known.len() + 1) {
+        let length = self.addresses().count() + 1;
+        let round = self.tries / length;
+        if round == 0 || !self.tries.is_multiple_of(length) {
             return Duration::ZERO;
         }
         let doublings = u32::try_from(round - 1).unwrap_or(u32::MAX).min(16);
@@ -83,7 +100,8 @@ impl ManagerList {
     /// Notes that a session was opened at an address, to come back to it first.
     pub fn opened(&mut self, address: &str) {
         self.tries = 0;
-        if let Some(place) = self.known.iter().position(|(_, known)| known == address) {
+        let place = self.addresses().position(|known| known == address);
+        if let Some(place) = place {
             self.next = place;
         }
     }
@@ -146,6 +164,16 @@ mod tests {
             tired.attempt(roll).map_or(Duration::ZERO, |it| it.wait)
         });
         assert!(longest.max().is_some_and(|wait| wait <= PATIENT.1));
+    }
+
+    #[test]
+    fn what_an_operator_names_comes_last_and_once() {
+        let mut list = list(&["a", "b"]).with_named(vec!["b".to_owned(), "x".to_owned()]);
+        assert_eq!(tries(&mut list, 4), ["a", "b", "x", "a"]);
+        list.opened("x");
+        assert_eq!(tries(&mut list, 1), ["x"]);
+        assert!(list.learn(known(&["c"])));
+        assert_eq!(list.addresses().collect::<Vec<_>>(), ["c", "b", "x"]);
     }
 
     #[test]

@@ -86,6 +86,12 @@ impl Link {
         *self = Self { attempts: self.attempts, ..Self::new(self.managers.known().to_vec()) };
     }
 
+    /// Tells it where else a manager is.
+    pub(super) fn name(&mut self, place: usize) {
+        self.managers = ManagerList::new(self.managers.known().to_vec());
+        self.managers = std::mem::take(&mut self.managers).with_named(vec![address(place)]);
+    }
+
     /// Returns the session there is, and with whom.
     pub(super) fn session(&self) -> Option<(usize, &str)> {
         match &self.stage {

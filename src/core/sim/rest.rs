@@ -140,6 +140,7 @@ impl World {
             self.run_for(LOOK)?;
             let wishes = self.wishes();
             let Some(leader) = self.leader() else { continue };
+            self.name_manager(leader);
             if wishes.is_empty() {
                 return Ok(());
             }
@@ -149,6 +150,17 @@ impl World {
         }
         let wishes = self.wishes();
         Err((invariants::CONVERGES, format!("nobody carries out {wishes:?}")))
+    }
+
+    /// An operator tells nodes that were away while all managers they knew were replaced where one is.
+    fn name_manager(&mut self, leader: usize) {
+        let members: Vec<usize> = self.ledger.members.all.values().copied().collect();
+        for machine in self.machines.iter_mut().filter(|machine| machine.manager.is_none()) {
+            let lost = machine.link.known().iter().all(|place| !members.contains(place));
+            if lost && machine.link.session().is_none() {
+                machine.link.name(leader);
+            }
+        }
     }
 
     fn wishes(&self) -> Vec<Command> {
