@@ -7,6 +7,9 @@ use super::kernel::{Desired, Kernel, NetOp, steps};
 use super::ruleset::Ruleset;
 use super::wireguard::LINK;
 
+/// The table that an engine has whose packet rules are nftables' own.
+pub const ENGINE_TABLE: &str = "ip docker-bridges";
+
 /// Lists what differs between what should be and what is; `listed` is what nft prints of each table that there is, `sealed`
 /// whether the link for encrypted networks is there.
 pub fn amiss(
@@ -19,8 +22,9 @@ pub fn amiss(
     if desired.wireguard.is_some() && !sealed {
         lines.push(format!("link {LINK} is not there: nothing of encrypted networks is sent"));
     }
-    // Engines before 27 have none for IPv6, and drop nothing of it either.
-    if !kernel.accepts.contains_key(&Family::V4) && !desired.accepts.is_empty() {
+    // Engines before 27 have none for IPv6, and drop nothing of it either; those with rules of nftables have none at all.
+    let has_chain = kernel.accepts.contains_key(&Family::V4) || listed.contains_key(ENGINE_TABLE);
+    if !has_chain && !desired.accepts.is_empty() {
         lines.push("the engine's chain DOCKER-USER is not there".to_owned());
     }
     lines.extend(lacking(&desired.rules, listed));
@@ -120,6 +124,15 @@ mod tests {
         }
         let lines = amiss(&desired, &kernel, &listed, true);
         assert_eq!(lines, ["chain c_pre of table ip skep is not there"]);
+        // Engine 29 with its nftables back end.
+        let kernel = Kernel { accepts: Default::default(), ..kernel };
+        let users = |listed: &BTreeMap<&str, String>| {
+            let lines = amiss(&desired, &kernel, listed, true);
+            lines.iter().any(|line| line.contains("DOCKER-USER"))
+        };
+        assert!(users(&listed));
+        listed.insert(ENGINE_TABLE, String::new());
+        assert!(!users(&listed));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_core::net::TABLES;
-use skep_core::net::amiss::amiss;
+use skep_core::net::amiss::{ENGINE_TABLE, amiss};
 use skep_core::net::kernel::Desired;
 use skep_core::net::wireguard::LINK;
 
@@ -22,7 +22,7 @@ pub async fn look(wanted: &Desired) -> Result<Vec<String>, KernelError> {
     settings::read(wanted.settings.keys(), &mut kernel);
     kernel.accepts = accepts::list().await;
     let mut listed = BTreeMap::new();
-    for table in TABLES {
+    for table in TABLES.into_iter().chain([ENGINE_TABLE]) {
         if let Ok(text) = nft::list(table).await {
             listed.insert(table, text);
         }
