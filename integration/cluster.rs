@@ -29,7 +29,7 @@ impl Cluster {
         });
         let workers = others.collect::<Result<_>>()?;
         let skep = Skep::start(&engine, "skep")?;
-        skep.docker().ok(&["swarm", "init", "--advertise-addr", &address(1)])?;
+        skep.docker().found(&address(1))?;
         Ok(Self { skep, engine, workers, fabric })
     }
 
@@ -45,8 +45,7 @@ impl Cluster {
 
     /// Joins the worker with that place; returns what the CLI printed.
     pub fn join(&self, place: usize) -> Result<String> {
-        let token = self.docker().ok(&["swarm", "join-token", "-q", "worker"])?;
-        self.worker(place)?.docker().ok(&["swarm", "join", "--token", &token, &self.remote()])
+        self.docker().admit(&address(1), self.worker(place)?.docker(), "worker")
     }
 
     /// Where managers are found.

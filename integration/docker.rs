@@ -115,6 +115,17 @@ impl Docker {
         })
     }
 
+    /// Makes a swarm whose first manager, this one, is found at `address`.
+    pub fn found(&self, address: &str) -> Result<()> {
+        self.ok(&["swarm", "init", "--advertise-addr", address]).map(drop)
+    }
+
+    /// Joins another one, in that role, to the swarm that this one manages at `address`; returns what its CLI printed.
+    pub fn admit(&self, address: &str, other: &Self, role: &str) -> Result<String> {
+        let token = self.ok(&["swarm", "join-token", "-q", role])?;
+        other.ok(&["swarm", "join", "--token", &token, &format!("{address}:2377")])
+    }
+
     /// The state of a service's last update, empty if there was none.
     pub fn update_state(&self, service: &str) -> Result<String> {
         let format = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}";

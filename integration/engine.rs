@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{Daemon, sh, tail};
@@ -60,9 +61,20 @@ impl Engine {
 
     /// As [`Engine::start`], on a host of its own name.
     pub fn start_in(generation: Generation, space: Namespace, host_name: &str) -> Result<Self> {
+        Self::start_with(generation, space, host_name, Value::Null)
+    }
+
+    /// As [`Engine::start_in`], with more in its configuration file.
+    pub fn start_with(
+        generation: Generation,
+        space: Namespace,
+        host_name: &str,
+        settings: Value,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("skep-lab-").tempdir()?;
         let docker = Docker::new(&folder.path().join("engine.sock"), folder.path());
         let host_name = host_name.to_owned();
+        configure(folder.path(), settings)?;
         let daemon = spawn(generation, &space, folder.path(), &host_name)?;
         let mut engine = Self { daemon, docker, generation, folder, space, host_name };
         engine.wait_ready()?;
@@ -134,8 +146,22 @@ impl Drop for Engine {
     }
 }
 
+/// Name of the engine's configuration file.
+const CONFIG: &str = "engine.json";
+
 /// Replaces the engine's configuration file, to look at what an engine can be set to, such as generic resources.
 const ENGINE_CONFIG: &str = "SKEP_LAB_ENGINE_CONFIG";
+
+/// Writes the engine's configuration file.
+fn configure(folder: &Path, settings: Value) -> Result<()> {
+    // runc before 1.2 knows no time namespaces.
+    let mut all = serde_json::json!({ "features": { "time-namespaces": false } });
+    if let (Value::Object(all), Value::Object(more)) = (&mut all, settings) {
+        all.extend(more);
+    }
+    let text = std::env::var(ENGINE_CONFIG).unwrap_or_else(|_| all.to_string());
+    Ok(std::fs::write(folder.join(CONFIG), text)?)
+}
 
 fn spawn(
     generation: Generation,
@@ -144,15 +170,10 @@ fn spawn(
     host_name: &str,
 ) -> Result<Daemon> {
     let program = generation.dockerd()?;
-    let config = folder.join("engine.json");
-    // runc before 1.2 knows no time namespaces.
-    let settings = std::env::var(ENGINE_CONFIG)
-        .unwrap_or_else(|_| r#"{"features": {"time-namespaces": false}}"#.to_owned());
-    std::fs::write(&config, settings)?;
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let mut command = space.command("unshare");
     command.args(["--uts", "sh", "-c", r#"hostname "$0" && exec "$@""#, host_name]);
-    command.arg(&program).arg("--config-file").arg(&config);
+    command.arg(&program).arg("--config-file").arg(folder.join(CONFIG));
     command.args(["-H", &format!("unix://{}", at("engine.sock"))]);
     command.args(["--data-root", &at("data"), "--exec-root", &at("exec")]);
     command.args(["--pidfile", &at("engine.pid")]);

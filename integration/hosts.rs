@@ -1,6 +1,7 @@
 //! Several hosts on one switch, each an engine with skep beside it.
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::cluster::address;
 use crate::{Docker, Engine, Fabric, Generation, Namespace, Skep};
@@ -16,6 +17,11 @@ impl Host {
     /// The CLI against its skep.
     pub fn docker(&self) -> &Docker {
         self.skep.docker()
+    }
+
+    /// Joins another one to the swarm that this one manages; returns what its CLI printed.
+    pub fn admit(&self, other: &Docker, role: &str) -> Result<String> {
+        self.docker().admit(&self.address, other, role)
     }
 }
 
@@ -33,16 +39,22 @@ impl Hosts {
 
     /// As [`Hosts::start`], with daemons that say so much: consensus says a great deal, which takes its time.
     pub fn start_with(generations: &[Generation], log_level: &str) -> Result<Self> {
-        let fabric = Fabric::new()?;
-        let hosts = (1..).zip(generations).map(|(number, generation)| {
-            let address = address(number);
-            let space = Namespace::on(&fabric, &address)?;
-            let engine = Engine::start_in(*generation, space, &format!("skep-{number}"))?;
-            let skep = Skep::start_with(&engine, "skep", &["--log-level", log_level], &[])?;
-            Ok(Host { skep, engine, address })
-        });
-        let all = hosts.collect::<Result<_>>()?;
-        Ok(Self { all, fabric })
+        let mut hosts = Self { all: Vec::new(), fabric: Fabric::new()? };
+        for generation in generations {
+            hosts.add(*generation, Value::Null, log_level)?;
+        }
+        Ok(hosts)
+    }
+
+    /// Adds a host whose engine has more in its configuration file.
+    pub fn add(&mut self, generation: Generation, settings: Value, log_level: &str) -> Result<()> {
+        let number = self.all.len() + 1;
+        let address = address(number);
+        let space = Namespace::on(&self.fabric, &address)?;
+        let engine = Engine::start_with(generation, space, &format!("skep-{number}"), settings)?;
+        let skep = Skep::start_with(&engine, "skep", &["--log-level", log_level], &[])?;
+        self.all.push(Host { skep, engine, address });
+        Ok(())
     }
 
     /// As [`Hosts::start`], and makes them one swarm, all of them managers.
@@ -61,11 +73,9 @@ impl Hosts {
     /// Makes hosts one swarm: the first one a manager, the others what these roles say.
     pub fn join_as<'a>(hosts: &[Host], roles: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let [first, others @ ..] = hosts else { return Ok(()) };
-        first.docker().ok(&["swarm", "init", "--advertise-addr", &first.address])?;
-        let remote = format!("{}:2377", first.address);
+        first.docker().found(&first.address)?;
         for (host, role) in others.iter().zip(roles) {
-            let token = first.docker().ok(&["swarm", "join-token", "-q", role])?;
-            host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
+            first.admit(host.docker(), role)?;
         }
         Ok(())
     }

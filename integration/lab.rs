@@ -28,7 +28,7 @@ impl Lab {
     /// As [`Lab::bare`], and makes it a swarm of one node.
     pub fn swarm(generation: Generation) -> Result<Self> {
         let lab = Self::bare(generation)?;
-        let made = lab.docker().ok(&["swarm", "init", "--advertise-addr", ADDRESS]);
+        let made = lab.docker().found(ADDRESS);
         lab.explain(made)?;
         Ok(lab)
     }

@@ -52,7 +52,7 @@ pub fn measure(
     let mut trios = Trios { genuine: Trio::start(false)?, skep: Trio::start(true)? };
     for trio in [&trios.genuine, &trios.skep] {
         let first = trio.first()?;
-        first.docker().ok(&["swarm", "init", "--advertise-addr", &first.address])?;
+        first.docker().found(&first.address)?;
     }
     if wanted("join") {
         join::measure(&trios, swarm).context("row join")?;
@@ -107,10 +107,8 @@ impl Trio {
     }
 
     fn join(&self, place: usize, role: &str) -> Result<()> {
-        let remote = format!("{}:2377", self.first()?.address);
-        let join = ["swarm", "join", "--token", &self.token(role)?, &remote];
-        self.machine(place)?.docker().ok(&join)?;
-        Ok(())
+        let first = self.first()?;
+        first.docker().admit(&first.address, self.machine(place)?.docker(), role).map(drop)
     }
 
     /// The place of the host that leads.

@@ -29,14 +29,8 @@ fn containers_are_reached_from_every_manager(generation: Generation) -> Result<(
 fn live(hosts: &[Host], alone: &Engine) -> Result<()> {
     let [leader, follower, worker] = hosts else { anyhow::bail!("there are three hosts") };
     let first = leader.docker();
-    first.ok(&["swarm", "init", "--advertise-addr", &leader.address])?;
-    let remote = format!("{}:2377", leader.address);
-    for (role, docker) in
-        [("manager", follower.docker()), ("worker", worker.docker()), ("worker", alone.docker())]
-    {
-        let token = first.ok(&["swarm", "join-token", "-q", role])?;
-        docker.ok(&["swarm", "join", "--token", &token, &remote])?;
-    }
+    Hosts::join_as(hosts, ["manager", "worker"])?;
+    leader.admit(alone.docker(), "worker")?;
     let create = ["service", "create", "-q", "-d", "--name", "all", "--mode", "global"];
     let how = ["--network", "bridge", "--stop-signal", "KILL", "--no-resolve-image"];
     let what = ["busybox:latest", "sh", "-c", PROGRAM];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use skep_integration::{Docker, Engine, Generation, Host, Hosts, Namespace, wait_for};
 
-use crate::overlays::{SERVER, address, container, get, inside};
+use crate::packets::{SERVER, address, container, get, inside};
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -42,9 +42,7 @@ fn live(hosts: &mut [Host], alone: &Engine) -> Result<()> {
 fn make_swarm(hosts: &[Host], alone: &Engine) -> Result<()> {
     Hosts::join_as(hosts, ["worker", "worker"])?;
     let manager = hosts[0].docker();
-    let token = manager.ok(&["swarm", "join-token", "-q", "worker"])?;
-    let remote = format!("{}:2377", hosts[0].address);
-    alone.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
+    hosts[0].admit(alone.docker(), "worker")?;
     let overlay = ["network", "create", "-d", "overlay"];
     manager.ok(&[&overlay[..], &["--attachable", "--subnet", "10.50.0.0/24", "att"]].concat())?;
     manager.ok(&[&overlay[..], &["closed"]].concat())?;

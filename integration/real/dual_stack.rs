@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use skep_integration::http::Endpoint;
 use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
 
-use super::overlays::{SERVER, container, get, inside, on};
+use super::packets::{SERVER, container, get, inside, nothing_is_amiss, on};
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -23,6 +22,9 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// Where the client outside is.
 const OUTSIDE: &str = "10.77.0.97";
 const OUTSIDE_V6: &str = "2001:db8:77::97";
+
+/// They lead to `web`: its name, and its port of either protocol.
+const WAYS: usize = 3;
 
 on_both_engines!(dual_stack);
 
@@ -42,7 +44,7 @@ fn live(hosts: &[Host], outside: &Namespace) -> Result<()> {
     make_cluster(hosts)?;
     tasks_reach_each_other(hosts)?;
     names_lead_to_tasks(hosts)?;
-    nothing_is_amiss(hosts)?;
+    nothing_is_amiss(hosts, "web", WAYS)?;
     udp::packets_arrive(hosts, outside)?;
     ports_lead_to_tasks(hosts, outside)?;
     there_is_a_way_out(hosts)?;
@@ -168,20 +170,6 @@ fn names_lead_to_tasks(hosts: &[Host]) -> Result<()> {
             get(host, &server, &page_of(&virtual_address))?;
             host.engine.space().get(&page_of(&virtual_address))?.ok("get the page on the host")?;
         }
-    }
-    Ok(())
-}
-
-/// Each host finds everything as the state says, no more and no less.
-fn nothing_is_amiss(hosts: &[Host]) -> Result<()> {
-    for host in hosts {
-        wait_for("a network as it should be", HEALED, || {
-            let mut client = Endpoint::new(host.docker().host()).connect()?;
-            let report = client.json("GET", "/skep/net/web", None);
-            let report = report.with_context(|| format!("ask {}", host.address))?;
-            ensure!(report["Amiss"] == serde_json::json!([]), "{}: {report:#}", host.address);
-            Ok(())
-        })?;
     }
     Ok(())
 }
@@ -319,7 +307,7 @@ fn what_is_taken_away_comes_back(hosts: &[Host], outside: &Namespace) -> Result<
     on(host, "ip", &["-6", "neigh", "del", "proxy", &virtual_address, "dev", bridge])?;
     on(host, "ip", &["-6", "neigh", "flush", "dev", bridge, "nud", "permanent"])?;
     on(host, "ip", &["-6", "rule", "del", "priority", "5058"])?;
-    nothing_is_amiss(hosts)?;
+    nothing_is_amiss(hosts, "web", WAYS)?;
     for number in 0..hosts.len() {
         from_outside(number, outside)?;
         get(host, &near, &page_of(&virtual_address))?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
 
-use super::overlays::{SERVER, address, container, get, inside, on};
+use super::packets::{SERVER, address, container, get, inside, on};
 
 const SOON: Duration = Duration::from_secs(90);
 

@@ -37,6 +37,7 @@ mod kill9;
 mod lost;
 mod managers;
 mod overlays;
+mod packets;
 mod proxy;
 mod renewal;
 mod restart;

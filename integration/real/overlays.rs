@@ -8,8 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use skep_integration::http::Endpoint;
-use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
+use skep_integration::{Generation, Host, Hosts, Namespace, wait_for};
+
+use super::packets::{SERVER, address, container, get, inside, nothing_is_amiss, on};
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -23,13 +24,10 @@ const OUTSIDE: &str = "10.77.0.99";
 const STRANGER: &str = "10.0.1.250/24";
 const STRANGER_HEX: &str = "FA01000A";
 
-const PAGE: &str = "http://127.0.0.1/cgi-bin/who";
+/// Two lead to `web`: its name and its port.
+const WAYS: usize = 2;
 
-/// Says which task answers, and whom it takes the client for.
-pub(super) const SERVER: &str = r#"mkdir -p /www/cgi-bin
-printf '#!/bin/sh\necho\necho $(hostname) $REMOTE_ADDR\n' >/www/cgi-bin/who
-chmod +x /www/cgi-bin/who
-exec httpd -f -p 80 -h /www"#;
+const PAGE: &str = "http://127.0.0.1/cgi-bin/who";
 
 on_both_engines!(overlays);
 
@@ -47,7 +45,7 @@ fn overlays(generation: Generation) -> Result<()> {
 fn live(hosts: &mut Hosts, outside: &Namespace) -> Result<()> {
     make_cluster(&hosts.all)?;
     names_lead_to_tasks_on_all_hosts(&hosts.all)?;
-    nothing_is_amiss(&hosts.all)?;
+    nothing_is_amiss(&hosts.all, "web", WAYS)?;
     ports_lead_to_tasks_from_any_host(&hosts.all, outside)?;
     a_publication_keeps_to_its_place(&hosts.all, outside)?;
     networks_are_apart(&hosts.all, outside)?;
@@ -55,7 +53,7 @@ fn live(hosts: &mut Hosts, outside: &Namespace) -> Result<()> {
     load::a_drain_loses_no_request(&hosts.all, outside)?;
     load::an_upgrade_loses_no_request(&mut hosts.all, outside)?;
     load::a_link_comes_back(hosts, outside)?;
-    nothing_is_amiss(&hosts.all)?;
+    nothing_is_amiss(&hosts.all, "web", WAYS)?;
     what_is_taken_away_comes_back(&hosts.all, outside)?;
     packets_flow_without_skep(&mut hosts.all, outside)?;
     who_leaves_leaves_nothing(&hosts.all)
@@ -79,25 +77,6 @@ fn make_cluster(hosts: &[Host]) -> Result<()> {
         manager.ok(&[&make[..], &how, &["busybox:latest", "sleep", "100000"]].concat())?;
     }
     manager.converged(SOON)
-}
-
-pub(super) fn container(host: &Host, service: &str) -> Result<String> {
-    let found = host.engine.docker().service_containers(service)?;
-    found.into_iter().next().with_context(|| format!("{} has no {service}", host.address))
-}
-
-pub(super) fn inside(host: &Host, container: &str, command: &[&str]) -> Result<String> {
-    host.engine.docker().ok(&[&["exec", container][..], command].concat())
-}
-
-/// Fetches a page from inside a container; answers that do not come are errors.
-pub(super) fn get(host: &Host, container: &str, url: &str) -> Result<String> {
-    inside(host, container, &["busybox", "timeout", "3", "busybox", "wget", "-q", "-O", "-", url])
-}
-
-pub(super) fn address(host: &Host, container: &str, network: &str) -> Result<String> {
-    let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
-    host.engine.docker().ok(&["inspect", "-f", &format, container])
 }
 
 /// One request for each task: turns go round.
@@ -124,23 +103,6 @@ fn names_lead_to_tasks_on_all_hosts(hosts: &[Host]) -> Result<()> {
             get(host, &server, "http://web/cgi-bin/who")?;
         }
         get(host, &server, PAGE)?;
-    }
-    Ok(())
-}
-
-/// Each host finds everything as the state says, no more and no less.
-fn nothing_is_amiss(hosts: &[Host]) -> Result<()> {
-    for host in hosts {
-        wait_for("a network as it should be", HEALED, || {
-            let mut client = Endpoint::new(host.docker().host()).connect()?;
-            let report = client.json("GET", "/skep/net/web", None);
-            // A worker knows the service by its ports.
-            let report = report.with_context(|| format!("ask {}", host.address))?;
-            ensure!(report["Amiss"] == serde_json::json!([]), "{}: {report:#}", host.address);
-            let ways = report["Ways"].as_array().context("ways")?;
-            ensure!(ways.len() == 2, "by name and by port: {report:#}");
-            Ok(())
-        })?;
     }
     Ok(())
 }
@@ -254,11 +216,6 @@ fn networks_are_apart(hosts: &[Host], outside: &Namespace) -> Result<()> {
         Ok(())
     })?;
     run(&["link", "del", "vx"])
-}
-
-pub(super) fn on(host: &Host, program: &str, args: &[&str]) -> Result<String> {
-    let target = format!("--net={}", host.engine.space().path());
-    sh("nsenter", &[&[target.as_str(), program][..], args].concat())
 }
 
 /// Packet rules, a tunnel, an address: taken away by hand, back by themselves.

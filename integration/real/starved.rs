@@ -24,12 +24,7 @@ fn starved(generation: Generation) -> Result<()> {
 
 fn live(hosts: &[Host]) -> Result<()> {
     let manager = hosts[0].docker();
-    manager.ok(&["swarm", "init", "--advertise-addr", &hosts[0].address])?;
-    let token = manager.ok(&["swarm", "join-token", "-q", "worker"])?;
-    for host in &hosts[1..] {
-        let remote = format!("{}:2377", hosts[0].address);
-        host.docker().ok(&["swarm", "join", "--token", &token, &remote])?;
-    }
+    Hosts::join_as(hosts, ["worker", "worker"])?;
     let make = ["service", "create", "-q", "-d", "--name", "calm", "--mode", "global"];
     let how = ["--network", "bridge", "--stop-signal", "KILL", "--no-resolve-image"];
     manager.ok(&[&make[..], &how, &["busybox:latest", "sleep", "100000"]].concat())?;

@@ -47,13 +47,11 @@ fn live(hosts: &mut [Host], alone: &Engine) -> Result<()> {
 
 fn all_join(hosts: &[Host], alone: &Engine) -> Result<()> {
     let manager = hosts[0].docker();
-    let remote = format!("{}:2377", hosts[0].address);
-    manager.ok(&["swarm", "init", "--advertise-addr", &hosts[0].address])?;
-    let token = manager.ok(&["swarm", "join-token", "-q", "worker"])?;
+    manager.found(&hosts[0].address)?;
     let dockers = hosts[1..].iter().map(Host::docker).chain([alone.docker()]);
     for docker in dockers {
         let begun = Instant::now();
-        let said = docker.ok(&["swarm", "join", "--token", &token, &remote])?;
+        let said = hosts[0].admit(docker, "worker")?;
         ensure!(said == "This node joined a swarm as a worker.", "{said}");
         eprintln!("joined in {:?}", begun.elapsed());
         ensure!(begun.elapsed() < JOIN_MAX, "{:?} to join", begun.elapsed());

@@ -1,10 +1,11 @@
 //! UDP over IPv6, by the virtual address and by the mesh. The image has no server for it, so that each task is lent one of the host's.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use skep_integration::{Host, Namespace, sh, wait_for};
+
+use crate::packets::{Lent, network_of};
 
 use super::{OUTSIDE_V6, SOON, address, container, of_host, virtual_address};
 
@@ -24,26 +25,8 @@ for _ in range(12):
     s.sendto(b'?', (sys.argv[1], int(sys.argv[2])))
     print(s.recv(99).decode())";
 
-/// A process that ends with this value.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _collected = self.0.wait();
-    }
-}
-
-fn network_of(host: &Host, container: &str) -> Result<String> {
-    let pid = host.engine.docker().ok(&["inspect", "-f", "{{.State.Pid}}", container])?;
-    Ok(format!("--net=/proc/{pid}/ns/net"))
-}
-
-fn serve(host: &Host) -> Result<Server> {
-    let network = network_of(host, &container(host, "web")?)?;
-    let mut server = Command::new("nsenter");
-    server.args([network.as_str(), "python3", "-c", SERVER]).stdin(Stdio::null());
-    Ok(Server(server.spawn().context("start a server")?))
+fn serve(host: &Host) -> Result<Lent> {
+    Lent::start(&network_of(host, &container(host, "web")?)?, SERVER)
 }
 
 /// Asks from a network; returns whom the servers took for the client.

@@ -1,16 +1,12 @@
 //! What clients outside notice of updates, drains, upgrades and cut cables while they ask all the time: nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use skep_integration::{Docker, Host, Hosts, Namespace, wait_for};
 
-use super::{SOON, container, from_outside, get};
-
-/// Fewer requests than that prove nothing.
-const REQUESTS_MIN: u32 = 10;
+use super::{SOON, from_outside};
+use crate::packets::{container, get, under_load};
 
 /// Longer than a node may be silent before it is down.
 const CUT: Duration = Duration::from_secs(8);
@@ -18,36 +14,9 @@ const CUT: Duration = Duration::from_secs(8);
 /// How long the others are looked at meanwhile, at least.
 const WATCHED: Duration = Duration::from_secs(3);
 
-/// Asks every one of these hosts, one request after the other, until `act` is done, and fails if one was not answered.
-fn under_load(
-    asked: &[String],
-    outside: &Namespace,
-    act: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let over = AtomicBool::new(false);
-    let ask = |address: &str| {
-        let mut lost = Vec::new();
-        let mut count = 0;
-        while !over.load(Ordering::Relaxed) {
-            count += 1;
-            lost.extend(from_outside(address, outside).err().map(|error| format!("{error:#}")));
-        }
-        (count, lost)
-    };
-    let (acted, answers) = thread::scope(|scope| {
-        let asking: Vec<_> = asked.iter().map(|address| scope.spawn(|| ask(address))).collect();
-        let acted = act();
-        over.store(true, Ordering::Relaxed);
-        let answers: Vec<_> = asking.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        (acted, answers)
-    });
-    acted?;
-    for answer in answers {
-        let Ok((count, lost)) = answer else { bail!("a client broke down") };
-        eprintln!("{count} requests, {} lost", lost.len());
-        ensure!(count > REQUESTS_MIN && lost.is_empty(), "of {count} requests were lost: {lost:?}");
-    }
-    Ok(())
+/// Asks by every host.
+fn asked(outside: &Namespace) -> impl Fn(&String) -> Result<String> + Sync {
+    |address| from_outside(address, outside)
 }
 
 fn addresses(hosts: &[Host]) -> Vec<String> {
@@ -56,7 +25,7 @@ fn addresses(hosts: &[Host]) -> Vec<String> {
 
 /// Each task is replaced by one that comes up with the old one killed at once: what stops is led to no more before.
 pub(super) fn an_update_loses_no_request(hosts: &[Host], outside: &Namespace) -> Result<()> {
-    under_load(&addresses(hosts), outside, || {
+    under_load(&addresses(hosts), asked(outside), || {
         let update = ["service", "update", "-q", "--force", "--no-resolve-image"];
         let how = ["--update-monitor", "200ms", "--update-parallelism", "1", "web"];
         hosts[0].docker().ok(&[&update[..], &how].concat()).map(drop)
@@ -69,7 +38,7 @@ pub(super) fn a_drain_loses_no_request(hosts: &[Host], outside: &Namespace) -> R
     let drained = manager.ok(&["node", "ls", "-q", "--filter", "role=worker"])?;
     let set =
         |availability| manager.ok(&["node", "update", "--availability", availability, &drained]);
-    under_load(&addresses(hosts), outside, || {
+    under_load(&addresses(hosts), asked(outside), || {
         set("drain")?;
         wait_for("an empty node", SOON, || {
             let running = ["node", "ps", "-q", "--filter", "desired-state=running", &drained];
@@ -89,8 +58,8 @@ pub(super) fn a_drain_loses_no_request(hosts: &[Host], outside: &Namespace) -> R
 
 /// Each daemon ends and starts, as when its binary is replaced; the leader too.
 pub(super) fn an_upgrade_loses_no_request(hosts: &mut [Host], outside: &Namespace) -> Result<()> {
-    let asked = addresses(hosts);
-    under_load(&asked, outside, || {
+    let all = addresses(hosts);
+    under_load(&all, asked(outside), || {
         for host in &mut *hosts {
             host.skep.stop()?;
             host.skep.restart()?;
@@ -128,7 +97,7 @@ pub(super) fn a_link_comes_back(hosts: &Hosts, outside: &Namespace) -> Result<()
     })?;
     // On a busy machine the others may have taken as long.
     let until = CUT.max(begun.elapsed() + WATCHED);
-    under_load(&addresses(others), outside, || {
+    under_load(&addresses(others), asked(outside), || {
         wait_for("the cut to be long", SOON, || {
             ensure!(begun.elapsed() > until, "not yet");
             Ok(())
