@@ -108,6 +108,23 @@ impl Engine {
         self.wait_ready()
     }
 
+    /// Forgets what a host has in memory alone, once nothing of it runs.
+    pub(crate) fn lose_memory(&self) -> Result<()> {
+        let folder = self.folder.path();
+        unmount_below(folder);
+        std::fs::remove_dir_all(folder.join("exec"))?;
+        for file in ["engine.pid", "engine.sock"] {
+            std::fs::remove_file(folder.join(file))?;
+        }
+        Ok(())
+    }
+
+    /// Starts it over what is left on disk, in another network.
+    pub(crate) fn boot(&mut self, space: Namespace) -> Result<()> {
+        self.space = space;
+        self.launch()
+    }
+
     /// The CLI against the engine itself, behind skep's back.
     pub fn docker(&self) -> &Docker {
         &self.docker

@@ -11,6 +11,7 @@ mod hosts;
 pub mod http;
 mod lab;
 mod namespace;
+mod power;
 mod process;
 mod skep;
 mod wait;

@@ -42,6 +42,11 @@ impl Fabric {
 }
 
 impl Fabric {
+    /// Takes the cable of a host away for good, with what it ends in.
+    pub fn unplug(&self, host: &Namespace) -> Result<()> {
+        sh("ip", &["-n", &self.space, "link", "del", &host.plug]).map(drop)
+    }
+
     /// Keeps from a host what others send, but not from others what it sends.
     pub fn deafen(&self, host: &Namespace) -> Result<()> {
         self.drop_frames(&format!("oifname {}", host.plug))
@@ -158,6 +163,11 @@ impl Namespace {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg(program);
         command
+    }
+
+    /// Takes it away before the value ends; nothing may run in it any more.
+    pub fn remove(&self) -> Result<()> {
+        sh("ip", &["netns", "del", &self.name]).map(drop)
     }
 
     /// Fetches a page from inside. (wget of Debian's static busybox crashes on its own -T.)

@@ -156,10 +156,25 @@ fn log_of(path: &Path, lines: usize) -> String {
 }
 
 impl Skep {
+    /// Where the process of its tunnels listens, if there is one.
+    pub(crate) fn tunnel_socket(&self) -> Result<PathBuf> {
+        let space = std::fs::metadata(format!("/proc/{}/ns/net", self.engine_pid))?.ino();
+        Ok(format!("/run/skep/wireguard/{space}.sock").into())
+    }
+
+    /// Forgets what a host has in memory alone, once nothing of it runs.
+    pub(crate) fn lose_memory(&self, tunnel: &Path) -> Result<()> {
+        for file in [tunnel, &self.folder.join("skep.sock")] {
+            if file.exists() {
+                std::fs::remove_file(file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends what the daemon left to run on its own, which would hold the namespace.
     fn clean(&self) -> Result<()> {
-        let space = std::fs::metadata(format!("/proc/{}/ns/net", self.engine_pid))?.ino();
-        if Path::new(&format!("/run/skep/wireguard/{space}.sock")).exists() {
+        if self.tunnel_socket()?.exists() {
             let mut command = Command::new("nsenter");
             command.args(["--target", &self.engine_pid.to_string(), "--net"]);
             command.arg(binary()?).args(["net", "clean"]).status()?;

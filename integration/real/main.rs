@@ -38,6 +38,7 @@ mod lost;
 mod managers;
 mod overlays;
 mod packets;
+mod power_cut;
 mod proxy;
 mod renewal;
 mod restart;
