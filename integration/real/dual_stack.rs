@@ -1,6 +1,7 @@
 //! Networks with IPv6 that span hosts, with real packets over IPv6 alone: three hosts of both generations of the engine and a client
 //! outside. The tunnels between the hosts are IPv4.
 
+mod drain;
 mod udp;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,7 @@ fn live(hosts: &[Host], outside: &Namespace) -> Result<()> {
     nothing_is_amiss(hosts, "web", WAYS)?;
     udp::packets_arrive(hosts, outside)?;
     ports_lead_to_tasks(hosts, outside)?;
+    drain::downloads_go_on(hosts, outside)?;
     there_is_a_way_out(hosts)?;
     containers_of_users_take_part(hosts)?;
     networks_are_apart(hosts, outside)?;
