@@ -27,6 +27,7 @@ mod anywhere;
 mod app;
 mod attachable;
 mod clients;
+mod custom_mesh;
 mod daemon;
 mod dual_stack;
 mod encrypted;
