@@ -1,5 +1,5 @@
 //! Encrypted networks, with real packets: a network and the routing mesh of three hosts of both generations of the engine. What
-//! crosses the wire, names, virtual addresses and ports, and what happens when skep or the process of its tunnels dies.
+//! crosses the wire, names, virtual addresses and ports, and what happens when skep dies, or the process or link that encrypts goes.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -44,7 +44,7 @@ fn live(hosts: &mut Hosts, outside: &Namespace) -> Result<()> {
     ports_lead_to_tasks_on_other_hosts(&hosts.all, outside)?;
     only_encrypted_packets_cross(hosts)?;
     packets_flow_without_skep(hosts)?;
-    a_dead_process_is_replaced(hosts)?;
+    an_end_that_is_gone_is_replaced(hosts)?;
     without_both_nothing_passes(hosts)?;
     who_leaves_leaves_nothing(&hosts.all)
 }
@@ -163,15 +163,36 @@ fn nothing_is_clear(hosts: &Hosts) -> Result<()> {
     Ok(())
 }
 
-/// The process that has a host's encrypted link.
-fn process(host: &Host) -> Result<String> {
-    let space = std::fs::metadata(host.engine.space().path())?.ino();
-    let found = sh("pgrep", &["-x", "-f", ".* wg [0-9.]+ [0-9.]+"]).unwrap_or_default();
-    let there = |pid: &&str| {
-        std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|it| it.ino() == space)
-    };
-    let pid = found.lines().find(there);
-    Ok(pid.with_context(|| format!("{} has no process", host.address))?.to_owned())
+/// A host's end of the encrypted way: the kernel's link where the kernel has WireGuard, else a process.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Link(String),
+    Process(String),
+}
+
+impl End {
+    fn of(host: &Host) -> Result<Self> {
+        let links =
+            on(host, "ip", &["-o", "link", "show", "type", "wireguard"]).unwrap_or_default();
+        if let Some((number, _)) = links.split_once(": skwg") {
+            return Ok(Self::Link(number.to_owned()));
+        }
+        let space = std::fs::metadata(host.engine.space().path())?.ino();
+        let found = sh("pgrep", &["-x", "-f", ".* wg [0-9.]+ [0-9.]+"]).unwrap_or_default();
+        let there = |pid: &&str| {
+            std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|it| it.ino() == space)
+        };
+        let pid = found.lines().find(there);
+        Ok(Self::Process(pid.with_context(|| format!("{} has none", host.address))?.to_owned()))
+    }
+
+    fn take_away(&self, host: &Host) -> Result<()> {
+        match self {
+            Self::Link(_) => on(host, "ip", &["link", "del", "skwg"])?,
+            Self::Process(pid) => sh("kill", &["-9", pid])?,
+        };
+        Ok(())
+    }
 }
 
 fn virtual_ip(hosts: &[Host]) -> Result<String> {
@@ -198,11 +219,11 @@ fn ask(host: &Host, target: &str) -> Result<()> {
     Ok(())
 }
 
-/// All daemons killed, one back, all back: the processes that are there stay the nodes', with their keys. With no manager
+/// All daemons killed, one back, all back: the ends that are there stay the nodes', with their keys. With no manager
 /// nobody can take the tasks away meanwhile.
 fn packets_flow_without_skep(hosts: &mut Hosts) -> Result<()> {
     let target = virtual_ip(&hosts.all)?;
-    let before: Vec<String> = hosts.all.iter().map(process).collect::<Result<_>>()?;
+    let before: Vec<End> = hosts.all.iter().map(End::of).collect::<Result<_>>()?;
     hosts.all.iter_mut().try_for_each(|host| host.skep.kill9())?;
     let ask_all = |hosts: &Hosts| hosts.all.iter().try_for_each(|host| ask(host, &target));
     ask_all(hosts)?;
@@ -213,20 +234,20 @@ fn packets_flow_without_skep(hosts: &mut Hosts) -> Result<()> {
     for host in &hosts.all {
         wait_for("answers of all tasks", SOON, || all_answer(host))?;
     }
-    let after: Vec<String> = hosts.all.iter().map(process).collect::<Result<_>>()?;
+    let after: Vec<End> = hosts.all.iter().map(End::of).collect::<Result<_>>()?;
     ensure!(before == after, "{before:?} became {after:?}");
     Ok(())
 }
 
 /// Another one with another key takes its place, and all others hear of it.
-fn a_dead_process_is_replaced(hosts: &Hosts) -> Result<()> {
+fn an_end_that_is_gone_is_replaced(hosts: &Hosts) -> Result<()> {
     for host in &hosts.all {
-        let before = process(host)?;
-        sh("kill", &["-9", &before])?;
+        let before = End::of(host)?;
+        before.take_away(host)?;
         let killed = Instant::now();
         wait_for("answers of all tasks", BACK, || all_answer(host))?;
         eprintln!("{}: all answer after {:?}", host.address, killed.elapsed());
-        ensure!(process(host)? != before, "it is the old one");
+        ensure!(End::of(host)? != before, "it is the old one");
     }
     for host in &hosts.all {
         wait_for("answers of all tasks", BACK, || all_answer(host))?;
@@ -239,12 +260,12 @@ fn without_both_nothing_passes(hosts: &mut Hosts) -> Result<()> {
     let there = container(&hosts.all[1], "web")?;
     let there = address(&hosts.all[1], &there, "sealed")?;
     hosts.all[2].skep.kill9()?;
-    sh("kill", &["-9", &process(&hosts.all[2])?])?;
+    End::of(&hosts.all[2])?.take_away(&hosts.all[2])?;
     // Should it not be where the address belongs, it would lead here.
     on(&hosts.all[2], "ip", &["route", "add", "default", "via", &hosts.all[1].address])?;
     let client = container(&hosts.all[2], "near")?;
     let ping = ["ping", "-c", "3", "-i", "0.3", "-W", "1", &there];
-    ensure!(inside(&hosts.all[2], &client, &ping).is_err(), "packets pass without the process");
+    ensure!(inside(&hosts.all[2], &client, &ping).is_err(), "packets pass without an end");
     nothing_is_clear(hosts)?;
     // Nor do they if the packet rules are gone too: there is no address to send them from.
     on(&hosts.all[2], "nft", &["delete", "table", "inet", "skep_fw"])?;
@@ -265,7 +286,7 @@ fn who_leaves_leaves_nothing(hosts: &[Host]) -> Result<()> {
         let links = on(host, "ip", &["-br", "link"])?;
         let left: Vec<&str> = links.lines().filter(|line| line.starts_with("sk")).collect();
         ensure!(left.is_empty(), "links {left:?}");
-        ensure!(process(host).is_err(), "the process runs on");
+        ensure!(End::of(host).is_err(), "an end is there still");
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! Executes what the core's network plan says: names, published ports, the kernel's network. Decides nothing, makes no
 //! network.
 
+mod attributes;
 mod back_off;
 mod dns;
 mod drain;
@@ -40,7 +41,7 @@ pub use drain::{Drains, Leading};
 pub use endpoints::Endpoints;
 pub use kernel::KernelError;
 
-pub use wireguard::{OwnKey, ProcessError, run_process};
+pub use wireguard::{OwnKey, ProcessError, carrier, run_process};
 
 use dns::NameServers;
 use kernel::KernelPlane;
@@ -165,8 +166,10 @@ impl DataPlane {
                 key.send_replace(OwnKey::Known(None));
                 return;
             };
-            let tunnel = wireguard::keep(plan.clone(), key, stop.clone());
-            tokio::join!(Box::pin(kernel.run(plan, led, ruled, stop)), Box::pin(tunnel));
+            let (stirred, stirs) = watch::channel(());
+            let tunnel = wireguard::keep(plan.clone(), key, stirs, stop.clone());
+            let links = kernel.run(plan, led, ruled, stirred, stop);
+            tokio::join!(Box::pin(links), Box::pin(tunnel));
         }
     }
 
@@ -216,7 +219,8 @@ pub async fn amiss(
     if !settings.kernel {
         return Ok(Vec::new());
     }
-    Box::pin(kernel::look(&plan::desired(state, &host(node, addr)))).await
+    let carrier = Box::pin(wireguard::carrier()).await.map_err(KernelError::Socket)?;
+    Box::pin(kernel::look(&plan::desired(state, &host(node, addr)), &carrier)).await
 }
 
 /// Adds to what a node tells where its tunnels end, and what the link there carries.

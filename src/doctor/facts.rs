@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use skep_core::net::wire_link::Carrier;
 
 /// Everything that was looked at.
 #[derive(Debug, Clone)]
@@ -68,6 +69,8 @@ pub struct Kernel {
     pub modules: BTreeMap<&'static str, Module>,
     pub ip_forward: Option<bool>,
     pub tun: bool,
+    /// Who has the link of encrypted networks, if that could be seen.
+    pub carrier: Option<Carrier>,
     /// Connections tracked, and how many may be.
     pub connections: Option<(u64, u64)>,
     pub nft: Nft,

@@ -34,7 +34,7 @@ pub async fn gather(config: &Config) -> Facts {
     Facts {
         now_unix: skep::clock::now().0.div_euclid(1_000_000_000),
         root,
-        kernel: kernel::look(root),
+        kernel: kernel::look(root).await,
         network,
         ports: ports::look(listen, port_of_data_path, daemon.pid),
         clock: clock::look(),

@@ -5,23 +5,22 @@ use std::collections::BTreeMap;
 use super::family::Family;
 use super::kernel::{Desired, Kernel, NetOp, steps};
 use super::ruleset::Ruleset;
-use super::wireguard::LINK;
+use super::wire_link::{Carrier, wire_steps};
+use super::wireguard::{LINK, WireGuard};
 
 /// The table that an engine has whose packet rules are nftables' own.
 pub const ENGINE_TABLE: &str = "ip docker-bridges";
 
-/// Lists what differs between what should be and what is; `listed` is what nft prints of each table that there is, `sealed`
-/// whether the link for encrypted networks is there.
+/// Lists what differs between what should be and what is; `listed` is what nft prints of each table that there is, `carrier`
+/// who has the link for encrypted networks.
 pub fn amiss(
     desired: &Desired,
     kernel: &Kernel,
     listed: &BTreeMap<&str, String>,
-    sealed: bool,
+    carrier: &Carrier,
 ) -> Vec<String> {
     let mut lines: Vec<String> = steps(desired, kernel).iter().map(describe).collect();
-    if desired.wireguard.is_some() && !sealed {
-        lines.push(format!("link {LINK} is not there: nothing of encrypted networks is sent"));
-    }
+    lines.extend(desired.wireguard.iter().flat_map(|wanted| unsealed(wanted, carrier)));
     // Engines before 27 have none for IPv6, and drop nothing of it either; those with rules of nftables have none at all.
     let has_chain = kernel.accepts.contains_key(&Family::V4) || listed.contains_key(ENGINE_TABLE);
     if !has_chain && !desired.accepts.is_empty() {
@@ -29,6 +28,19 @@ pub fn amiss(
     }
     lines.extend(lacking(&desired.rules, listed));
     lines
+}
+
+/// Lists what the link for encrypted networks lacks. What a process knows is its own business.
+fn unsealed(wanted: &WireGuard, carrier: &Carrier) -> Vec<String> {
+    match carrier {
+        Carrier::Nobody => {
+            vec![format!("link {LINK} is not there: nothing of encrypted networks is sent")]
+        }
+        Carrier::Process => Vec::new(),
+        Carrier::Kernel(link) => {
+            wire_steps(Some(wanted), link).iter().map(|step| step.describe(LINK)).collect()
+        }
+    }
 }
 
 /// Lists tables and chains that are not there. What rules say is not compared: nft writes them its own way.
@@ -92,6 +104,7 @@ mod tests {
     use super::*;
     use crate::net::fixture::World;
     use crate::net::plan::{Host, desired};
+    use crate::net::wire_link::WireLink;
 
     #[test]
     fn what_is_not_there_is_named() {
@@ -102,7 +115,7 @@ mod tests {
         let host = Host { node: World::node(1), addr: [192, 0, 2, 1].into() };
         let desired = desired(&world.state(), &host);
         let mut listed: BTreeMap<&str, String> = BTreeMap::new();
-        let lines = amiss(&desired, &Kernel::default(), &listed, true);
+        let lines = amiss(&desired, &Kernel::default(), &listed, &Carrier::Process);
         for expected in [
             "/proc/sys/net/ipv4/ip_forward is not 1",
             "the engine's chain DOCKER-USER is not there",
@@ -118,16 +131,16 @@ mod tests {
             let chains = table.chains.keys().map(|chain| format!("\tchain {chain} {{\n\t}}\n"));
             listed.insert(name, format!("table {name} {{\n{}}}", chains.collect::<String>()));
         }
-        assert_eq!(amiss(&desired, &kernel, &listed, true), Vec::<String>::new());
+        assert_eq!(amiss(&desired, &kernel, &listed, &Carrier::Process), Vec::<String>::new());
         if let Some(text) = listed.get_mut("ip skep") {
             *text = text.replace("chain c_pre", "chain other");
         }
-        let lines = amiss(&desired, &kernel, &listed, true);
+        let lines = amiss(&desired, &kernel, &listed, &Carrier::Process);
         assert_eq!(lines, ["chain c_pre of table ip skep is not there"]);
         // Engine 29 with its nftables back end.
         let kernel = Kernel { accepts: Default::default(), ..kernel };
         let users = |listed: &BTreeMap<&str, String>| {
-            let lines = amiss(&desired, &kernel, listed, true);
+            let lines = amiss(&desired, &kernel, listed, &Carrier::Process);
             lines.iter().any(|line| line.contains("DOCKER-USER"))
         };
         assert!(users(&listed));
@@ -146,10 +159,15 @@ mod tests {
         world.give_keys(&[1, 2]);
         let host = Host { node: World::node(1), addr: [192, 0, 2, 1].into() };
         let desired = desired(&world.state(), &host);
-        let told = |sealed| {
-            let lines = amiss(&desired, &Kernel::default(), &BTreeMap::new(), sealed);
-            lines.iter().any(|line| line.starts_with("link skwg"))
+        let told = |carrier| {
+            let lines = amiss(&desired, &Kernel::default(), &BTreeMap::new(), &carrier);
+            lines.into_iter().filter(|line| line.starts_with("link skwg")).collect::<Vec<_>>()
         };
-        assert!(told(false) && !told(true));
+        assert_eq!(told(Carrier::Nobody).len(), 1);
+        assert_eq!(told(Carrier::Process), Vec::<String>::new());
+        let lines = told(Carrier::Kernel(WireLink::default()));
+        for expected in ["link skwg is down", "link skwg does not know the node at 192.0.2.2"] {
+            assert!(lines.iter().any(|line| line == expected), "{expected}: {lines:#?}");
+        }
     }
 }

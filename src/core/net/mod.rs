@@ -19,6 +19,7 @@ mod rules;
 pub mod ruleset;
 pub mod served;
 pub mod ways;
+pub mod wire_link;
 pub mod wireguard;
 
 use std::net::IpAddr;

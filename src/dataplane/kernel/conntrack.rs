@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 
+use crate::dataplane::attributes::{DONE, ERROR, HEAD, NESTED, find, messages, put};
+
 /// A connection is at rest when it had no packet for so long.
 const REST: Duration = Duration::from_secs(2);
 
@@ -16,13 +18,8 @@ const REMEMBERED: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_estab
 /// Asks for all connections: a dump (flags 0x301) of the subsystem conntrack (1), message GET (1), of any family.
 const REQUEST: [u8; 20] = [20, 0, 0, 0, 1, 1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Length of a message's head, and of what comes between it and the attributes.
-const HEAD: usize = 16;
+/// Length of what comes between a message's head and the attributes.
 const FAMILY: usize = 4;
-
-/// Message type that ends a dump, and the one of an error.
-const DONE: u16 = 3;
-const ERROR: u16 = 2;
 
 /// States of TCP: the first packet was sent, the second (TCP_CONNTRACK_SYN_SENT, TCP_CONNTRACK_SYN_RECV), and connected both
 /// ways (TCP_CONNTRACK_ESTABLISHED).
@@ -40,9 +37,6 @@ const SOURCE_V6: [u16; 3] = [2, 1, 3];
 const PROTOCOL: [u16; 3] = [2, 2, 1];
 const TCP_STATE: [u16; 3] = [4, 1, 1];
 const TIMEOUT: [u16; 1] = [7];
-
-/// Says of an attribute that it holds others.
-const NESTED: u16 = 0x8000;
 
 /// Tells whether one of these addresses is answering somebody over TCP.
 ///
@@ -89,9 +83,7 @@ fn deletion(family: u8, first: &[u8]) -> Vec<u8> {
     bytes.extend([2, 1, 1, 0]);
     bytes.resize(HEAD, 0);
     bytes.extend([family, 0, 0, 0]);
-    bytes.extend(u16::try_from(first.len() + 4).unwrap_or(0).to_ne_bytes());
-    bytes.extend((FIRST | NESTED).to_ne_bytes());
-    bytes.extend(first);
+    put(&mut bytes, FIRST | NESTED, first);
     bytes
 }
 
@@ -153,41 +145,6 @@ impl Flow {
     }
 }
 
-/// Splits what the kernel sent into messages: type and body.
-fn messages(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?);
-        let length = usize::try_from(length).ok()?;
-        let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
-        let body = rest.get(HEAD..length)?;
-        rest = rest.get(aligned(length)..).unwrap_or_default();
-        Some((kind, body))
-    })
-}
-
-/// Finds an attribute by the types on the way to it.
-fn find<'a>(bytes: &'a [u8], way: &[u16]) -> Option<&'a [u8]> {
-    /// Flags beside the type: nested, big-endian.
-    const TYPE: u16 = 0x3fff;
-    let (wanted, deeper) = way.split_first()?;
-    let mut rest = bytes;
-    loop {
-        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
-        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?) & TYPE;
-        let value = rest.get(4..length)?;
-        if kind == *wanted {
-            return if deeper.is_empty() { Some(value) } else { find(value, deeper) };
-        }
-        rest = rest.get(aligned(length)..)?;
-    }
-}
-
-/// Messages and attributes begin at multiples of four.
-const fn aligned(length: usize) -> usize {
-    length.next_multiple_of(4)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -195,10 +152,8 @@ mod tests {
     use super::*;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(value.len() + 4).expect("tests make short ones");
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(aligned(bytes.len()), 0);
+        let mut bytes = Vec::new();
+        put(&mut bytes, kind, value);
         bytes
     }
 

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use skep_core::net::TABLES;
 use skep_core::net::amiss::{ENGINE_TABLE, amiss};
 use skep_core::net::kernel::Desired;
-use skep_core::net::wireguard::LINK;
+use skep_core::net::wire_link::Carrier;
 
 use super::observe::Netlink;
 use super::{KernelError, accepts, nft, settings};
 
-/// Lists what is not as it should be, in words.
+/// Lists what is not as it should be, in words; `carrier` has the encrypted link.
 ///
 /// # Errors
 /// Fails where the kernel does not answer.
-pub async fn look(wanted: &Desired) -> Result<Vec<String>, KernelError> {
+pub async fn look(wanted: &Desired, carrier: &Carrier) -> Result<Vec<String>, KernelError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
     tokio::spawn(connection);
     let mut netlink = Netlink::new(handle);
@@ -27,5 +27,5 @@ pub async fn look(wanted: &Desired) -> Result<Vec<String>, KernelError> {
             listed.insert(table, text);
         }
     }
-    Ok(amiss(wanted, &kernel, &listed, netlink.indexes.contains_key(LINK)))
+    Ok(amiss(wanted, &kernel, &listed, carrier))
 }

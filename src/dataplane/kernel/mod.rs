@@ -104,12 +104,13 @@ impl KernelPlane {
     }
 
     /// Follows the plan, once there is one, until `stop`; tells `led` whether all of it is as it should be and leads packets,
-    /// `ruled` by which plan these are led.
+    /// `ruled` by which plan these are led, and `stirred` whenever links may have changed.
     pub async fn run(
         mut self,
         mut plan: watch::Receiver<Option<Arc<Desired>>>,
         led: watch::Sender<bool>,
         ruled: watch::Sender<Option<Arc<Desired>>>,
+        stirred: watch::Sender<()>,
         stop: CancellationToken,
     ) {
         let mut links = match link_events() {
@@ -140,8 +141,11 @@ impl KernelPlane {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = plan.changed() => if changed.is_err() { break },
-                Some(()) = links.next() => {}
+                Some(()) = links.next() => {
+                    stirred.send_replace(());
+                }
                 _ = tick.tick() => {
+                    stirred.send_replace(());
                     self.accepts = None;
                     self.rules.look_again().await;
                 }

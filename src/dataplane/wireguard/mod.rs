@@ -1,44 +1,34 @@
-//! Keeps the process that has the encrypted link: finds the one that runs, starts one where one is needed, tells it the nodes
-//! to reach and the cluster its key. The process outlives the daemon, so that packets flow on.
+//! Keeps this host's end of the encrypted way as the plan says, and tells the cluster its key. The end outlives the daemon, so
+//! that packets flow on.
 
+mod beside;
+mod end;
+#[cfg(test)]
+mod fixture;
+mod genl;
+mod link;
 mod message;
 mod process;
 mod tunnel;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use skep_core::model::tunnel_key::TunnelKey;
 use skep_core::net::kernel::Desired;
-use skep_core::net::wireguard::{WireGuard, WirePeer};
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use skep_core::net::wire_link::Carrier;
+use skep_core::net::wireguard::WireGuard;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock;
-use message::{Ask, Hello, VERSION, receive, send};
+use end::{End, Ways};
 
 pub use process::{ProcessError, run as run_process};
 
-/// Where the sockets of such processes are, one for each network namespace.
-const FOLDER: &str = "/run/skep/wireguard";
-
-/// How long a process may take to answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Wait after one could not be started, and the least time that one is to live.
+/// Wait after an end could not be made, and the least time that a process is to live.
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
 /// What this node's key is known to be.
@@ -62,27 +52,32 @@ impl OwnKey {
     }
 }
 
-/// Keeps the process as the plan says, until `stop`; tells `key` which key is the node's. The process is left as it is then.
+/// Keeps the end as the plan says, until `stop`; tells `key` which key is the node's. Looks at the end
+/// again when `stirs` says that links changed. It is left as it is then.
 pub(super) async fn keep(
     mut plan: watch::Receiver<Option<Arc<Desired>>>,
     key: watch::Sender<OwnKey>,
+    mut stirs: watch::Receiver<()>,
     stop: CancellationToken,
 ) {
-    let path = match socket() {
-        Ok(path) => path,
+    let ways = match Ways::open() {
+        Ok(ways) => ways,
         Err(error) => {
             warn!(%error, "encrypted networks lead to no other host from here");
             key.send_replace(OwnKey::Known(None));
             return;
         }
     };
-    let mut held = Held::find(&path).await;
+    let mut held = End::find(&ways).await;
+    if let Some(end) = &held {
+        info!(key = %end.key(), kernel = matches!(end, End::Kernel(_)), "the encrypted link is there");
+    }
     loop {
-        let known = OwnKey::Known(held.as_ref().map(|held| held.hello.key));
+        let known = OwnKey::Known(held.as_ref().map(End::key));
         key.send_if_modified(|key| std::mem::replace(key, known) != known);
         let wanted = plan.borrow_and_update().clone();
         let followed = match &wanted {
-            Some(wanted) => follow(&mut held, wanted.wireguard.as_ref(), &path).await,
+            Some(wanted) => follow(&mut held, wanted.wireguard.as_ref(), &ways).await,
             None => Ok(false),
         };
         let retry = match followed {
@@ -91,175 +86,82 @@ pub(super) async fn keep(
             Ok(false) => false,
             Err(error) => {
                 warn!(%error, "the encrypted link is not as it should be");
-                if let Some(process) = held.take() {
-                    process.end().await;
+                if let Some(end) = held.take() {
+                    held = end.after_failure().await;
                 }
-                key.send_replace(OwnKey::Known(None));
+                if held.is_none() {
+                    key.send_replace(OwnKey::Known(None));
+                }
                 true
             }
         };
         tokio::select! {
             () = stop.cancelled() => return,
             changed = plan.changed() => if changed.is_err() { return },
-            () = ended(&mut held) => {}
+            () = changed(&mut held, &mut stirs) => {}
             () = clock::sleep(RETRY_PERIOD), if retry => {}
         }
     }
 }
 
-/// Waits for the end of the process. One that hardly lived is not followed by the next one at once.
-async fn ended(held: &mut Option<Held>) {
-    let Some(process) = held else { return std::future::pending().await };
-    process.ended().await;
-    let lived = process.since.elapsed();
-    warn!("the process of the encrypted link ended");
-    clock::sleep(RETRY_PERIOD.saturating_sub(lived)).await;
-    *held = None;
+/// Waits until the end may have changed, or did. A link has to be looked at whenever links were stirred; a process ends, and is
+/// not held then.
+async fn changed(held: &mut Option<End>, stirs: &mut watch::Receiver<()>) {
+    match held {
+        None => std::future::pending().await,
+        Some(End::Kernel(_)) => {
+            // Nobody stirs any more when all ends.
+            if stirs.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+        Some(End::Process(process)) => {
+            process.ended().await;
+            *held = None;
+        }
+    }
 }
 
-/// Does what the plan says; tells whether another process runs now.
+/// Does what the plan says; tells whether there is another end now, or none any more.
 async fn follow(
-    held: &mut Option<Held>,
+    held: &mut Option<End>,
     wanted: Option<&WireGuard>,
-    path: &Path,
+    ways: &Ways,
 ) -> io::Result<bool> {
-    let Some(wanted) = wanted else {
-        // It stays: who needs it again need not wait for a new key to get around.
-        if let Some(held) = held {
-            held.tell(&BTreeMap::new()).await?;
-        }
-        return Ok(false);
-    };
-    if let Some(process) = held
-        && process.fits(wanted)
+    if let Some(end) = held
+        && end.follow(wanted, ways).await?
     {
-        process.tell(&wanted.peers).await?;
         return Ok(false);
     }
-    if let Some(process) = held.take() {
-        process.end().await;
+    let old = held.take();
+    let had_one = old.is_some();
+    if let Some(end) = old {
+        end.end().await;
     }
-    let started = Held::start(path, wanted).await?;
-    info!(key = %started.hello.key, "the process of the encrypted link runs");
-    *held = Some(started);
+    let Some(wanted) = wanted else { return Ok(had_one) };
+    *held = Some(End::start(ways, wanted).await?);
     Ok(true)
 }
 
-/// Ends the process, if one runs.
+/// Takes the end away, if there is one.
 pub(super) async fn end() {
-    let Ok(path) = socket() else { return };
-    if let Some(process) = Held::find(&path).await {
-        process.end().await;
+    let Ok(ways) = Ways::open() else { return };
+    if let Some(end) = End::find(&ways).await {
+        end.end().await;
     }
-    let _ = std::fs::remove_file(path);
+    ways.clear().await;
 }
 
-/// Returns where the process of this network namespace listens.
-fn socket() -> io::Result<PathBuf> {
-    let space = std::fs::metadata("/proc/self/ns/net")?.ino();
-    Ok(Path::new(FOLDER).join(format!("{space}.sock")))
+/// Says who has the end.
+///
+/// # Errors
+/// Fails where the kernel does not answer.
+pub async fn carrier() -> io::Result<Carrier> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    link::carrier(&handle).await
 }
 
-/// A running process.
-struct Held {
-    stream: UnixStream,
-    hello: Hello,
-    /// The nodes it was told.
-    told: Option<BTreeMap<TunnelKey, WirePeer>>,
-    since: Instant,
-    /// Absent where an earlier daemon started it.
-    child: Option<std::process::Child>,
-}
-
-impl Held {
-    /// Finds the one that an earlier daemon left.
-    async fn find(path: &Path) -> Option<Self> {
-        Self::connect(path, None).await.ok()
-    }
-
-    async fn start(path: &Path, wanted: &WireGuard) -> io::Result<Self> {
-        let child = spawn(path, wanted.endpoint, wanted.addr)?;
-        Self::connect(path, Some(child)).await
-    }
-
-    async fn connect(path: &Path, mut child: Option<std::process::Child>) -> io::Result<Self> {
-        let talk = async {
-            let mut stream = UnixStream::connect(path).await?;
-            let hello: Hello = receive(&mut stream).await?;
-            io::Result::Ok((stream, hello))
-        };
-        let late = || io::Error::other("the process of the encrypted link does not answer");
-        let talked = timeout(ANSWER_LIMIT, talk).await.map_err(|_| late()).flatten();
-        match talked {
-            Ok((stream, hello)) => {
-                Ok(Self { stream, hello, told: None, since: Instant::now(), child })
-            }
-            Err(error) => {
-                if let Some(child) = &mut child {
-                    let _ = child.kill();
-                }
-                reap(child).await;
-                Err(error)
-            }
-        }
-    }
-
-    fn fits(&self, wanted: &WireGuard) -> bool {
-        let Hello { version, endpoint, addr, key: _ } = self.hello;
-        (version, endpoint, addr) == (VERSION, wanted.endpoint, wanted.addr)
-    }
-
-    async fn tell(&mut self, peers: &BTreeMap<TunnelKey, WirePeer>) -> io::Result<()> {
-        if self.told.as_ref() == Some(peers) {
-            return Ok(());
-        }
-        let list = peers.iter().map(|(key, peer)| (*key, *peer)).collect();
-        let asked = timeout(ANSWER_LIMIT, send(&mut self.stream, &Ask::Peers(list))).await;
-        asked.map_err(io::Error::other).flatten()?;
-        self.told = Some(peers.clone());
-        Ok(())
-    }
-
-    /// Waits until it ended. It says nothing more before.
-    async fn ended(&mut self) {
-        let _ = self.stream.read(&mut [0]).await;
-        reap(self.child.take()).await;
-    }
-
-    async fn end(mut self) {
-        let asked = async {
-            let _ = send(&mut self.stream, &Ask::End).await;
-            self.ended().await;
-        };
-        if timeout(ANSWER_LIMIT, asked).await.is_err() {
-            warn!("the process of the encrypted link does not end");
-        }
-    }
-}
-
-/// Lets the kernel forget a process that ended.
-async fn reap(child: Option<std::process::Child>) {
-    let Some(mut child) = child else { return };
-    let waited = tokio::task::spawn_blocking(move || child.wait()).await;
-    if let Ok(Ok(status)) = waited
-        && !status.success()
-    {
-        warn!(%status, "the process of the encrypted link failed");
-    }
-}
-
-/// Starts a process that listens on a socket which nobody else can reach: it is in a folder of the administrator's.
-fn spawn(path: &Path, endpoint: Ipv4Addr, addr: Ipv4Addr) -> io::Result<std::process::Child> {
-    let folder = path.parent().unwrap_or(path);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    // The program that runs, also after another one took its place on disk; what is sent to the daemon's group is not for it.
-    let mut command = Command::new("/proc/self/exe");
-    command.args(["wg", &endpoint.to_string(), &addr.to_string()]);
-    command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).process_group(0);
-    command.spawn()
-}
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use crate::doctor::facts::{Kernel, Module, Nft};
 
-const MODULES: [&str; 4] = ["bridge", "br_netfilter", "vxlan", "nf_conntrack"];
+const MODULES: [&str; 5] = ["bridge", "br_netfilter", "vxlan", "nf_conntrack", "wireguard"];
 
-pub fn look(root: bool) -> Kernel {
+pub async fn look(root: bool) -> Kernel {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let lists = Path::new("/lib/modules").join(release.trim());
     let built_in = fs::read_to_string(lists.join("modules.builtin")).ok();
@@ -21,6 +21,7 @@ pub fn look(root: bool) -> Kernel {
         modules: modules.into(),
         ip_forward: number("/proc/sys/net/ipv4/ip_forward").map(|value| value != 0),
         tun: Path::new("/dev/net/tun").exists(),
+        carrier: Box::pin(skep::dataplane::carrier()).await.ok(),
         connections: number("/proc/sys/net/netfilter/nf_conntrack_count")
             .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
         nft: nft(root),

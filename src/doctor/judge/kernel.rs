@@ -1,6 +1,8 @@
 //! Findings about the kernel's features.
 
-use crate::doctor::facts::{Facts, Module, Nft};
+use skep_core::net::wire_link::Carrier;
+
+use crate::doctor::facts::{Facts, Kernel, Module, Nft};
 use crate::doctor::finding::{Findings, Level};
 
 /// Features, how bad it is to lack them, and what they are for.
@@ -46,12 +48,7 @@ pub fn kernel(facts: &Facts, out: &mut Findings<'_>) {
         ),
         None => out.unseen("Whether IP forwarding is on could not be read."),
     }
-    if !kernel.tun {
-        out.note(
-            "There is no TUN device (/dev/net/tun); encrypted overlay networks over several nodes need it.",
-            "Run `modprobe tun` if you want them.",
-        );
-    }
+    encryption(kernel, out);
     if let Some((used, most)) = kernel.connections
         && used.saturating_mul(100) >= most.saturating_mul(CONNECTIONS_PERCENT)
     {
@@ -61,6 +58,30 @@ pub fn kernel(facts: &Facts, out: &mut Findings<'_>) {
         );
     }
     nft(&kernel.nft, out);
+}
+
+/// Who encrypts what encrypted networks carry between nodes, or would.
+fn encryption(kernel: &Kernel, out: &mut Findings<'_>) {
+    let in_kernel =
+        matches!(kernel.modules.get("wireguard"), Some(Module::Here | Module::Loadable));
+    match &kernel.carrier {
+        Some(Carrier::Kernel(_)) => out.ok("The kernel's WireGuard carries encrypted networks."),
+        Some(Carrier::Process) if in_kernel => out.note(
+            "A process carries encrypted networks, though the kernel has WireGuard, which is faster.",
+            "Restart skep: it takes the kernel's then. Packets are lost until the other nodes have the new key.",
+        ),
+        Some(Carrier::Process) => out.ok("A process carries encrypted networks."),
+        Some(Carrier::Nobody) | None if in_kernel => {
+            out.ok("The kernel has WireGuard for encrypted networks.");
+        }
+        Some(Carrier::Nobody) | None if kernel.tun => {
+            out.ok("The kernel has no WireGuard; a process would carry encrypted networks.");
+        }
+        Some(Carrier::Nobody) | None => out.note(
+            "There is neither WireGuard nor a TUN device (/dev/net/tun); encrypted overlay networks over several nodes need either.",
+            "Run `modprobe wireguard` or `modprobe tun` if you want them.",
+        ),
+    }
 }
 
 /// Things amiss that are named; more of them rarely say more.

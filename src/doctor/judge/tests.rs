@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use skep_core::net::wire_link::Carrier;
 
 use super::judge;
 use crate::doctor::facts::*;
@@ -49,6 +50,7 @@ fn healthy() -> Facts {
             modules: modules.map(|name| (name, Module::Here)).into(),
             ip_forward: Some(true),
             tun: true,
+            carrier: Some(Carrier::Nobody),
             connections: Some((10, 1000)),
             nft: Nft::Works("nftables v1.0.6".to_owned()),
         },
@@ -155,6 +157,11 @@ fn kernels() {
     check(without("vxlan", Module::Unknown), Note, "could not be told");
     check(|f| f.kernel.ip_forward = Some(false), Problem, "IP forwarding is off");
     check(|f| f.kernel.tun = false, Note, "TUN");
+    let process_despite_kernel = |f: &mut Facts| {
+        f.kernel.carrier = Some(Carrier::Process);
+        f.kernel.modules.insert("wireguard", Module::Loadable);
+    };
+    check(process_despite_kernel, Note, "the kernel has WireGuard");
     check(|f| f.kernel.connections = Some((950, 1000)), Warning, "950 of 1000");
     check(|f| f.kernel.nft = Nft::NoProgram, Warning, "nft is missing");
     check(|f| f.kernel.nft = Nft::Fails("no".to_owned()), Warning, "does not take");
