@@ -138,7 +138,8 @@ fn an_encrypted_network_ends_on_the_encrypted_link() {
         "c_in iifname \"skwg\" udp dport 4789 @th,96,24 { 4097 } accept\n\
          c_in iifname \"skwg\" drop\nc_in udp dport 4789 @th,96,24 { 4097 } drop\n\
          c_in udp dport 61820 ip saddr != @peers drop\n",
-        "c_out oifname != \"skwg\" udp dport 4789 @th,96,24 { 4097 } drop\n",
+        "c_out oifname != \"skwg\" udp dport 4789 @th,96,24 { 4097 } drop\n\
+         c_out udp sport 61820 udp dport 61820 ip daddr @peers ip saddr set 192.0.2.1\n",
     ] {
         assert!(wall.contains(rule), "{wall}");
     }

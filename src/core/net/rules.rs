@@ -111,4 +111,7 @@ fn keep_encrypted(
     input.push(format!("udp dport {port} ip saddr != @peers drop"));
     input.push(format!("udp dport {port} meta nfproto ipv6 drop"));
     output.push(format!("oifname != \"{link}\" {ours} drop"));
+    // The kernel's link sends from the address that routes prefer, of which others on the host's may be no node's.
+    let ends = format!("udp sport {port} udp dport {port} ip daddr @peers");
+    output.push(format!("{ends} ip saddr set {}", site.host.addr));
 }
