@@ -9,6 +9,7 @@ mod session;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use skep_core::agent::ManagerList;
@@ -16,7 +17,7 @@ use skep_core::id::NodeId;
 use skep_core::state::State;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::rpc::LEADER_KEY;
@@ -24,6 +25,9 @@ use crate::rpc::LEADER_KEY;
 pub use attach::{attach, detach};
 pub use in_force::await_in_force;
 pub use session::{Open, Told, Way, hold, report};
+
+/// Tries without a session after which the log says so.
+const TRIES_QUIET: u32 = 100;
 
 /// Keeps a session until `stop`. What it is shown goes to `views`, new lists of managers into `managers`.
 pub async fn run(
@@ -33,6 +37,7 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let mut last = String::new();
+    let tries = AtomicU32::new(0);
     let mut described = way.described.clone();
     tokio::select! {
         told = described.wait_for(Option::is_some) => if told.is_err() { return },
@@ -49,6 +54,7 @@ pub async fn run(
             clock::sleep(attempt.wait).await;
             hold(&way, &address, &mut last, Some(&views), || {
                 info!(manager.addr = %address, "session opened");
+                tries.store(0, Ordering::Relaxed);
                 managers.lock().opened(&address);
             })
             .await
@@ -58,6 +64,13 @@ pub async fn run(
             () = stop.cancelled() => return,
         };
         debug!(manager.addr = %address, reason = ended.message(), "no session");
+        if tries.fetch_add(1, Ordering::Relaxed) == TRIES_QUIET {
+            warn!(
+                reason = ended.message(),
+                "no manager opens a session for this node; if those it knows were all replaced meanwhile, start it with \
+                 --manager and the address of one"
+            );
+        }
         let leader = ended.metadata().get(LEADER_KEY).and_then(|address| address.to_str().ok());
         if let Some(leader) = leader.filter(|leader| *leader != address) {
             managers.lock().led_by(leader);
