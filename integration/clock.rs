@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 /// The clock of whoever runs with its environment.
 pub struct Clock {
     file: PathBuf,
-    library: PathBuf,
+    preloaded: PathBuf,
 }
 
 impl Clock {
     /// Makes one that is right, kept in a folder.
     pub fn new(folder: &Path) -> Result<Self> {
-        let clock = Self { file: folder.join("clock"), library: library()? };
+        let clock = Self { file: folder.join("clock"), preloaded: preloaded()? };
         clock.set("+0")?;
         Ok(clock)
     }
@@ -33,7 +33,7 @@ impl Clock {
     /// What a process needs in its environment.
     pub fn environment(&self) -> Vec<(String, String)> {
         [
-            ("LD_PRELOAD", &*self.library.to_string_lossy()),
+            ("LD_PRELOAD", &*self.preloaded.to_string_lossy()),
             ("FAKETIME_TIMESTAMP_FILE", &*self.file.to_string_lossy()),
             // It is looked at with every question for the time.
             ("FAKETIME_NO_CACHE", "1"),
@@ -52,7 +52,7 @@ impl Clock {
     }
 }
 
-fn library() -> Result<PathBuf> {
+fn preloaded() -> Result<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib")?;
     folders
         .filter_map(Result::ok)
