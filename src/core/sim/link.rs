@@ -88,8 +88,8 @@ impl Link {
 
     /// Tells it where else a manager is.
     pub(super) fn name(&mut self, place: usize) {
-        self.managers = ManagerList::new(self.managers.known().to_vec());
-        self.managers = std::mem::take(&mut self.managers).with_named(vec![address(place)]);
+        let known = self.managers.known().to_vec();
+        self.managers = ManagerList::new(known).with_named(vec![address(place)]);
     }
 
     /// Returns the session there is, and with whom.
