@@ -196,7 +196,6 @@ impl Agent {
         self.take_assignment();
         self.compare(&found);
         self.sync_workers(&Containers::Found(recover(&self.current, &found).adopt));
-        self.remove_stale_files(&found);
         self.wake(None);
         Ok(events)
     }
@@ -315,7 +314,7 @@ impl Agent {
         }
     }
 
-    /// Wakes workers that saw something else last, and removes containers of tasks that are nobody's.
+    /// Wakes workers that saw something else last, and removes containers and files of tasks that are nobody's.
     fn compare(&mut self, found: &[Found]) {
         let sights: BTreeMap<TaskId, Sight> =
             self.workers.iter().map(|(id, worker)| (id.clone(), worker.seen.sight())).collect();
@@ -329,11 +328,8 @@ impl Agent {
                 self.discards.spawn(discard(self.shared.clone(), leftover, self.current.clone()));
             }
         }
-    }
-
-    fn remove_stale_files(&self, found: &[Found]) {
         let files = self.shared.files.list().unwrap_or_default();
-        for task in stale_files(&self.current, found, files) {
+        for task in stale_files(&self.current, &sights, found, files) {
             self.shared.remove_files(&task);
         }
     }

@@ -77,11 +77,18 @@ pub fn compare(
     Comparison { look, discard }
 }
 
-/// Returns the tasks that have files although they have neither a container nor an assignment.
-pub fn stale_files(assigned: &Assigned, found: &[Found], files: Vec<TaskId>) -> Vec<TaskId> {
+/// Returns the tasks that have files although nothing needs them: no container, no assignment, no worker.
+pub fn stale_files(
+    assigned: &Assigned,
+    workers: &BTreeMap<TaskId, Sight>,
+    found: &[Found],
+    files: Vec<TaskId>,
+) -> Vec<TaskId> {
     let held: BTreeSet<&TaskId> = found.iter().filter_map(|found| found.task.as_ref()).collect();
-    let stale = |task: &TaskId| !held.contains(task) && !assigned.tasks.contains_key(task);
-    files.into_iter().filter(stale).collect()
+    let needed = |task: &TaskId| {
+        held.contains(task) || assigned.tasks.contains_key(task) || workers.contains_key(task)
+    };
+    files.into_iter().filter(|task| !needed(task)).collect()
 }
 
 /// Returns the networks that the node has to have: those of tasks that have not ended.
@@ -123,5 +130,8 @@ mod tests {
         let comparison = compare(&assigned, &workers, &listed);
         assert_eq!(BTreeSet::from_iter(comparison.look), BTreeSet::from([0, 2, 4].map(task)));
         assert_eq!(comparison.discard, [found(5, true)]);
+        // 6 had files too, and a user removed its container.
+        let files = (0..7).map(task).collect();
+        assert_eq!(stale_files(&assigned, &workers, &listed, files), [task(6)]);
     }
 }

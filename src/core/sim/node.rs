@@ -205,10 +205,6 @@ impl SimNode {
         deeds.adopted += adopt.len() as u64;
         self.resync(assigned, around);
         self.sync_workers(assigned, &adopt);
-        let files: Vec<TaskId> = self.host.engine.files.iter().cloned().collect();
-        for task in stale_files(assigned, &found, files) {
-            self.host.engine.files.remove(&task);
-        }
         self.agent.workers.values_mut().for_each(Worker::wake);
     }
 
@@ -254,7 +250,12 @@ impl SimNode {
         self.host.engine.stirred = false;
         let sights: BTreeMap<TaskId, Sight> =
             self.agent.workers.iter().map(|(id, worker)| (id.clone(), worker.sight)).collect();
-        let comparison = compare(assigned, &sights, &self.host.engine.list());
+        let found = self.host.engine.list();
+        let files: Vec<TaskId> = self.host.engine.files.iter().cloned().collect();
+        for task in stale_files(assigned, &sights, &found, files) {
+            self.host.engine.files.remove(&task);
+        }
+        let comparison = compare(assigned, &sights, &found);
         for task in &comparison.look {
             if let Some(worker) = self.agent.workers.get_mut(task) {
                 worker.wake();
