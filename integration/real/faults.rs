@@ -179,6 +179,7 @@ fn a_disk_fills_up(stage: &mut Stage, host: usize) -> Result<()> {
 /// By more than a certificate's validity, so that the leader takes all others' for run out, then for not yet valid.
 fn a_clock_jumps(stage: &mut Stage, host: usize) -> Result<()> {
     for set in [Clock::ahead, Clock::back] {
+        let refused = refusals(stage, host);
         set(&stage.clocks[host], YEAR)?;
         wait_for("the other year to be seen", SOON, || {
             let [there, elsewhere] = [host, (host + 1) % MANAGERS].map(|by| year(stage, by));
@@ -186,10 +187,20 @@ fn a_clock_jumps(stage: &mut Stage, host: usize) -> Result<()> {
             Ok(())
         })?;
         stage.clients.go_on(&others(host))?;
+        // By such a clock each certificate is to be replaced; who did would be shut out once connections are made anew.
+        wait_for("the wrong clock to be noticed", SOON, || {
+            ensure!(refusals(stage, host) > refused, "not yet");
+            Ok(())
+        })?;
         stage.clocks[host].ahead(Duration::ZERO)?;
         settled(&stage.hosts.all)?;
     }
     stage.clients.go_on(&[0, 1, 2])
+}
+
+/// How often a manager has refused to sign since it takes its clock for wrong.
+fn refusals(stage: &Stage, manager: usize) -> usize {
+    stage.hosts.all[manager].skep.log(usize::MAX).matches("nothing is signed here").count()
 }
 
 /// The year in which a manager wrote last, by its clock.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod assign;
+pub mod clocks;
 pub mod command;
 pub mod error;
 pub mod grace;

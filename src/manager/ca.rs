@@ -187,9 +187,12 @@ impl Authority {
                 return Err(Status::internal("no certificate could be signed"));
             }
             // Docker Engines ask again, at longer and longer intervals, until it is signed; an error would end that.
-            Err(error @ (SignError::External(_) | SignError::Nobody | SignError::Uncertified)) => {
-                return Ok(pending(&error));
-            }
+            Err(
+                error @ (SignError::External(_)
+                | SignError::Nobody
+                | SignError::Uncertified
+                | SignError::Clock(_)),
+            ) => return Ok(pending(&error)),
         };
         let status = proto::IssuanceStatus {
             state: proto::IssuanceState::Issued.into(),

@@ -45,7 +45,10 @@ pub async fn desired_root(
             }
             return Ok(None);
         }
-        DesiredCa::Unspecified => with_key(&new_root().map_err(invalid)?.0).map_err(invalid)?,
+        DesiredCa::Unspecified => {
+            in_time(signer)?;
+            with_key(&new_root().map_err(invalid)?.0).map_err(invalid)?
+        }
     };
     let mut changed = RootCa { last_force_rotate: spec.force_rotate, ..held.clone() };
     if next.certificate_pem == held.certificate_pem {
@@ -96,6 +99,7 @@ async fn cross_signed(
     next: &RootRotation,
     signer: &Signer,
 ) -> Result<String, BackendError> {
+    in_time(signer)?;
     if !held.key_pem.0.is_empty() {
         let root = root_of(&held.certificate_pem, &held.key_pem).map_err(invalid)?;
         return skep_pki::cross_sign(&root, &next.certificate_pem, now_unix()).map_err(invalid);
@@ -119,6 +123,11 @@ async fn cross_signed(
             external::told(&error)
         ))
     })
+}
+
+/// What is made by a wrong clock would lock nodes out.
+fn in_time(signer: &Signer) -> Result<(), BackendError> {
+    signer.judge_clock().map_err(|apart| BackendError::Unavailable(apart.to_string()))
 }
 
 fn invalid(error: skep_pki::Error) -> BackendError {

@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tonic::{Request, Status, Streaming};
 use tracing::info;
 
+use super::clocks::{HEADER, PeerClocks};
 use crate::clock;
 use crate::rpc::glue::{RpcService, client_streaming, unary, unimplemented};
 use crate::rpc::proto::{Frame, JoinGroupRequest, JoinGroupResponse};
@@ -20,12 +21,13 @@ use skep_core::error::chain;
 /// The service.
 pub struct RaftService {
     raft: Arc<RaftNode>,
+    clocks: Arc<PeerClocks>,
 }
 
 impl RaftService {
     /// Serves for this node's consensus.
-    pub fn new(raft: Arc<RaftNode>) -> Self {
-        Self { raft }
+    pub fn new(raft: Arc<RaftNode>, clocks: Arc<PeerClocks>) -> Self {
+        Self { raft, clocks }
     }
 }
 
@@ -38,7 +40,14 @@ impl RpcService for RaftService {
     async fn call(&self, method: &str, request: http::Request<Body>) -> http::Response<Body> {
         let raft = self.raft.clone();
         match method {
-            "Call" => unary(request, |request| handle(raft.clone(), request)).await,
+            "Call" => {
+                self.clocks.hear(request.headers());
+                let mut answer = unary(request, |request| handle(raft.clone(), request)).await;
+                if let Some(time) = self.clocks.tell() {
+                    answer.headers_mut().insert(HEADER, time);
+                }
+                answer
+            }
             "Snapshot" => {
                 client_streaming(request, |request| snapshot(raft.clone(), request)).await
             }

@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 mod attempts;
 pub mod ca;
 mod cfssl;
+pub mod clocks;
 pub mod cluster;
 pub mod control;
 mod desired_root;

@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
+use super::clocks::{HEADER, PeerClocks};
 use crate::rpc::client::{Trust, channel};
 use crate::rpc::proto::Frame;
 use crate::rpc::tls::Tls;
@@ -31,13 +32,14 @@ const CHANNELS_MAX: usize = 256;
 /// Channels to other managers, one a lane: what is large on one connection must not delay what is urgent.
 pub struct Peers {
     tls: Arc<Tls>,
+    clocks: Arc<PeerClocks>,
     channels: Mutex<BTreeMap<(String, Lane), Channel>>,
 }
 
 impl Peers {
-    /// Prepares channels that use the node's credentials.
-    pub fn new(tls: Arc<Tls>) -> Self {
-        Self { tls, channels: Mutex::default() }
+    /// Prepares channels that use the node's credentials; `clocks` is what peers tell of theirs.
+    pub fn new(tls: Arc<Tls>, clocks: Arc<PeerClocks>) -> Self {
+        Self { tls, clocks, channels: Mutex::default() }
     }
 
     fn grpc(&self, address: &str, lane: Lane) -> Result<Grpc<Channel>, TransportError> {
@@ -75,9 +77,15 @@ impl Transport for Peers {
         within(&peer.address, limit, async {
             grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let path = PathAndQuery::from_static("/skep.v1.Raft/Call");
-            let request = Request::new(Frame { data: frame });
+            let mut request = Request::new(Frame { data: frame });
+            if let Some(time) = self.clocks.tell().and_then(|told| told.to_str().ok()?.parse().ok())
+            {
+                request.metadata_mut().insert(HEADER, time);
+            }
             let codec = ProstCodec::<Frame, Frame>::default();
-            grpc.unary(request, path, codec).await.map(|answer| answer.into_inner().data)
+            let answer = grpc.unary(request, path, codec).await?;
+            self.clocks.hear(answer.metadata().as_ref());
+            Ok(answer.into_inner().data)
         })
         .await
     }

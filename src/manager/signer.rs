@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use skep_core::clocks::Apart;
 use skep_core::id::NodeId;
 use skep_core::model::Sensitive;
 use skep_core::model::cluster::Cluster;
@@ -11,6 +12,7 @@ use skep_core::model::node::Role;
 use skep_pki::{Identity, NodePublicKey, NodeRole, RootCa};
 use thiserror::Error;
 
+use super::clocks::PeerClocks;
 use super::cluster::now_unix;
 use super::external::{External, ExternalError, for_node, signers_of};
 use crate::rpc::tls::Tls;
@@ -34,24 +36,36 @@ pub enum SignError {
         "the cluster's external CA cannot be asked, as this node has no certificate to show: docker swarm ca --rotate with --ca-cert and --ca-key gives the cluster the root's key"
     )]
     Uncertified,
+    /// What is signed now may hold for nobody else, and lock its owner out.
+    #[error(transparent)]
+    Clock(#[from] Apart),
 }
 
 /// Signs for one manager.
 pub struct Signer {
     /// The way to signers outside.
     pub external: External,
+    clocks: Arc<PeerClocks>,
 }
 
 impl Signer {
-    /// Prepares to sign; signers outside are shown the certificate in `tls`.
-    pub fn new(tls: Arc<Tls>) -> Self {
-        Self { external: External::new(tls) }
+    /// Prepares to sign while the own clock agrees with `clocks`; signers outside are shown the certificate in `tls`.
+    pub fn new(tls: Arc<Tls>, clocks: Arc<PeerClocks>) -> Self {
+        Self { external: External::new(tls), clocks }
+    }
+
+    /// Tells whether the clock by which is signed can be right.
+    ///
+    /// # Errors
+    /// Says why nothing is to be signed.
+    pub fn judge_clock(&self) -> Result<(), Apart> {
+        self.clocks.judge()
     }
 
     /// Signs what a node asked for; returns the certificate and what leads from it to the roots that nodes trust.
     ///
     /// # Errors
-    /// When the request does not parse or nobody signs.
+    /// When the request does not parse, the clock may be wrong or nobody signs.
     pub async fn sign(
         &self,
         cluster: &Cluster,
@@ -59,6 +73,7 @@ impl Signer {
         role: Role,
         request_pem: &str,
     ) -> Result<String, SignError> {
+        self.judge_clock()?;
         let root = &cluster.root_ca;
         let (root_pem, key_pem, appended) = match root.rotation.as_deref() {
             Some(next) => (&next.certificate_pem, &next.key_pem, &*next.cross_signed_pem),

@@ -1,5 +1,5 @@
 //! Keeps what a worker has beside its tasks in step with what managers tell: certificate, roots, list of managers; and tells
-//! them what it is. When a certificate is due is decided by [`is_due`].
+//! them what it is. When a certificate is due is decided by [`fits`] and [`is_fresh`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use skep_core::agent::ManagerList;
 use skep_core::error::chain;
 use skep_core::model::node::{NodeDescription, Role};
+use skep_core::time::Timestamp;
 use skep_pki::NodeRole;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::clock;
 use crate::dataplane::{OwnKey, describe_underlay};
 use crate::engine::Engine;
 use crate::manager::cluster::now_unix;
+use crate::rpc::authorize::Lapse;
 use crate::rpc::tls::Tls;
 
 /// Between two looks at things that change without an event: the engine's description, a certificate's age.
@@ -28,6 +30,9 @@ const LOOK_PERIOD: Duration = Duration::from_secs(20);
 
 /// Between two looks at an engine that does not answer, and two tries to get a certificate.
 const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// Between two certificates that are new and yet out of time.
+const APART_PERIOD: Duration = Duration::from_secs(600);
 
 /// The upkeep of one worker.
 pub(super) struct Certificates {
@@ -43,6 +48,9 @@ pub(super) struct Certificates {
     promoted: watch::Sender<bool>,
     /// How far into its validity this node renews a certificate, so that not all come at once.
     fraction: f64,
+    /// When the age of a certificate counts again, by the time since the start: a new one was too old, or not to hold yet, so
+    /// that a clock must be wrong.
+    by_age_from: Timestamp,
 }
 
 impl Certificates {
@@ -65,6 +73,7 @@ impl Certificates {
             tunnel_key,
             promoted: watch::channel(false).0,
             fraction: clock::random_fraction(),
+            by_age_from: Timestamp::default(),
         }
     }
 
@@ -80,7 +89,7 @@ impl Certificates {
             let looked = async {
                 let followed = match &told {
                     Some(told) => self.follow(told).await,
-                    None => self.renew_run_out().await,
+                    None => self.renew_out_of_time().await,
                 };
                 // After that: what it holds of certificates is part of what it is.
                 self.describe().await && followed
@@ -129,7 +138,8 @@ impl Certificates {
             warn!(error = %chain(&error), "the list of managers was not written");
         }
         let trusts = self.held.root_pem == told.root_pem || self.trust(&told.root_pem);
-        let is_due = is_due(&self.held, told, now_unix(), self.fraction);
+        let is_fresh = is_fresh(&self.held.chain_pem, now_unix(), self.fraction);
+        let is_due = !fits(&self.held, told) || (!is_fresh && self.age_counts());
         if is_due && !self.ask(&told.root_pem).await {
             return false;
         }
@@ -138,12 +148,17 @@ impl Certificates {
         trusts && role == Some(told.role)
     }
 
-    /// Asks for another certificate where the one held ran out while the node was off: no manager opens a session for it.
-    async fn renew_run_out(&mut self) -> bool {
+    /// Asks for another certificate where the one held ran out while the node was off, or does not hold yet: no manager opens a
+    /// session for it.
+    async fn renew_out_of_time(&mut self) -> bool {
         let window = skep_pki::renewal_window(&self.held.chain_pem);
-        let ran_out = window.is_ok_and(|(_, end)| end < now_unix());
+        let holds = window.is_ok_and(|window| Lapse::of(window, clock::now()).is_none());
         let root_pem = self.held.root_pem.clone();
-        !ran_out || self.ask(&root_pem).await
+        holds || !self.age_counts() || self.ask(&root_pem).await
+    }
+
+    fn age_counts(&self) -> bool {
+        clock::uptime() >= self.by_age_from
     }
 
     /// Asks one manager after the other for another certificate.
@@ -200,6 +215,10 @@ impl Certificates {
         }
         self.held = held;
         info!(node.id = %renewed.node, node.role = ?renewed.role, "certificate renewed");
+        if !is_fresh(&self.held.chain_pem, now_unix(), self.fraction) {
+            warn!("the clock of this node and that of the manager that signs are apart: set them");
+            self.by_age_from = clock::uptime().after(APART_PERIOD);
+        }
         true
     }
 }
@@ -212,15 +231,18 @@ fn certified_role(held: &StoredCertificate) -> Option<Role> {
     })
 }
 
-/// Tells whether another certificate must be asked for: the one held is old, of another role or of a root that counts no more, or
-/// a manager asks for it. `fraction` spreads the nodes of a cluster.
-fn is_due(held: &StoredCertificate, told: &Told, now_unix: i64, fraction: f64) -> bool {
-    let window = skep_pki::renewal_window(&held.chain_pem);
-    let is_old = window.is_ok_and(|(from, to)| now_unix >= skep_pki::renew_at(from, to, fraction));
-    told.renew
-        || is_old
-        || certified_role(held) != Some(told.role)
-        || !held.is_signed_by(&told.root_pem)
+/// Tells whether a certificate is what managers want this node to have, but for its age: of its role and of a root that counts,
+/// and none asks for another one.
+fn fits(held: &StoredCertificate, told: &Told) -> bool {
+    !told.renew && certified_role(held) == Some(told.role) && held.is_signed_by(&told.root_pem)
+}
+
+/// Tells whether a certificate holds and is not old. One that does not hold yet is of a clock that was wrong. `fraction` spreads the
+/// nodes of a cluster.
+pub(super) fn is_fresh(chain_pem: &str, now_unix: i64, fraction: f64) -> bool {
+    let window = skep_pki::renewal_window(chain_pem);
+    window
+        .is_ok_and(|(from, to)| (from..skep_pki::renew_at(from, to, fraction)).contains(&now_unix))
 }
 
 #[cfg(test)]
@@ -246,22 +268,21 @@ mod tests {
             renew: false,
             root_pem: root.certificate_pem,
         };
-        let due = |change: fn(&mut Told), after: i64| {
+        let fresh = |after: i64| is_fresh(&held.chain_pem, now + after * day, 0.5);
+        assert!(fresh(0) && fresh(50) && !fresh(62) && !fresh(91) && !fresh(-1));
+        let fits_if = |change: fn(&mut Told)| {
             let mut told = told.clone();
             change(&mut told);
-            is_due(&held, &told, now + after * day, 0.5)
+            fits(&held, &told)
         };
-        assert!(!due(|_| (), 0) && !due(|_| (), 50));
-        assert!(due(|_| (), 62) && due(|_| (), 91));
-        assert!(due(|told| told.renew = true, 0));
-        assert!(due(|told| told.role = Role::Manager, 0));
+        assert!(fits_if(|_| ()));
+        assert!(!fits_if(|told| told.renew = true));
+        assert!(!fits_if(|told| told.role = Role::Manager));
         let other = skep_pki::RootCa::generate(now)?.certificate_pem;
-        let due_under = |root_pem: &str| {
-            let told = Told { root_pem: root_pem.to_owned(), ..told.clone() };
-            is_due(&held, &told, now, 0.5)
-        };
-        assert!(due_under(&other) && due_under(""));
-        assert!(!due_under(&(other + &held.root_pem)));
+        let fits_under =
+            |root_pem: &str| fits(&held, &Told { root_pem: root_pem.to_owned(), ..told.clone() });
+        assert!(!fits_under(&other) && !fits_under(""));
+        assert!(fits_under(&(other + &held.root_pem)));
         Ok(())
     }
 }

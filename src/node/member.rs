@@ -44,6 +44,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::dataplane::{DataPlane, Drains, Endpoints, Leading, Tell};
 use crate::manager::ca::{Authority, NodeService, RootService};
+use crate::manager::clocks::PeerClocks;
 use crate::manager::dispatcher::{AgentService, Dispatcher, DispatcherService};
 use crate::manager::events::{self, EventLog};
 use crate::manager::group::RaftService;
@@ -113,6 +114,8 @@ pub struct Consensus {
     pub key: DataKey,
     /// The credentials for calls between nodes.
     tls: Arc<Tls>,
+    /// What other managers tell of their clocks.
+    clocks: Arc<PeerClocks>,
 }
 
 impl Consensus {
@@ -129,10 +132,12 @@ impl Consensus {
             warn!(error = %chain(&error), "the certificate cannot be used");
         }
         let options = RaftOptions::new(data.raft(), raft_id, key.clone());
-        let raft = RaftNode::open(options, Arc::new(Peers::new(tls.clone())))
+        let clocks = Arc::new(PeerClocks::new(raft_id));
+        let peers = Peers::new(tls.clone(), clocks.clone());
+        let raft = RaftNode::open(options, Arc::new(peers))
             .await
             .map_err(|error| consensus_failed(&error))?;
-        Ok(Self { raft: Arc::new(raft), key, tls })
+        Ok(Self { raft: Arc::new(raft), key, tls, clocks })
     }
 }
 
@@ -159,7 +164,7 @@ impl Member {
         identity: Identity,
         consensus: Consensus,
     ) -> Result<Self, BackendError> {
-        let Consensus { raft, key, tls } = consensus;
+        let Consensus { raft, key, tls, clocks } = consensus;
         let listen = listen(identity.listen).await?;
         let machine = &around.machine;
         let files = (machine.open_files)(&identity.node)
@@ -184,16 +189,15 @@ impl Member {
             tls: tls.clone(),
         });
         let (relays, relay) = relays(around, &identity, &raft, &tls, &stop);
-        let signer = Arc::new(Signer::new(tls.clone()));
+        let signer = Arc::new(Signer::new(tls.clone(), clocks.clone()));
         let authority = Authority::new(raft.clone(), signer.clone());
-        let services = services(&raft, authority, dispatcher.clone(), logs.clone(), relay.clone());
+        let group = RaftService::new(raft.clone(), clocks);
+        let services =
+            services(&raft, group, authority, dispatcher.clone(), logs.clone(), relay.clone());
         let gate = Gate::new(identity.cluster.clone(), raft.watch());
         let server = Server::new(tls.clone(), gate, services);
         tasks.spawn(server.run(listen, stop.clone()));
-        tasks.spawn(leader::run(raft.clone(), stop.clone()));
-        tasks.spawn(roster::run(raft.clone(), stop.clone()));
-        tasks.spawn(rotation::run(raft.clone(), stop.clone()));
-        tasks.spawn(roster::settle(raft.clone(), identity.advertise.to_string(), stop.clone()));
+        manage(&mut tasks, &raft, identity.advertise.to_string(), &stop);
         let way = way(&logs, relays, tell.in_force.subscribe());
         tasks.spawn(presence::run(raft.clone(), way.clone(), stop.clone()));
         let leading = Group { raft: raft.clone(), dispatcher, way };
@@ -271,6 +275,19 @@ impl Member {
         self.raft.shutdown().await;
         info!(node.id = %self.identity.node, "member stopped");
     }
+}
+
+/// Starts what a manager does for the cluster beside serving it.
+fn manage(
+    tasks: &mut JoinSet<()>,
+    raft: &Arc<RaftNode>,
+    advertise: String,
+    stop: &CancellationToken,
+) {
+    tasks.spawn(leader::run(raft.clone(), stop.clone()));
+    tasks.spawn(roster::run(raft.clone(), stop.clone()));
+    tasks.spawn(rotation::run(raft.clone(), stop.clone()));
+    tasks.spawn(roster::settle(raft.clone(), advertise, stop.clone()));
 }
 
 /// Opens the cluster's port.
@@ -396,6 +413,7 @@ fn relays(
 /// Puts together what is served on the cluster's port.
 fn services(
     raft: &Arc<RaftNode>,
+    group: RaftService,
     authority: Arc<Authority>,
     dispatcher: Arc<Dispatcher>,
     logs: Arc<Reader>,
@@ -410,7 +428,7 @@ fn services(
         Arc::new(LogRelay(logs)),
         Arc::new(RelayService(relay)),
         Arc::new(ResourceAllocator(raft.clone())),
-        Arc::new(RaftService::new(raft.clone())),
+        Arc::new(group),
     ]
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::certificates::is_fresh;
 use super::data_dir::{DataDir, StoredCertificate};
 use super::identity::Identity;
 use super::member::{Surroundings, propose};
@@ -275,12 +276,11 @@ pub(super) fn key_encryption_key(text: &[u8]) -> Result<Option<KeyEncryptionKey>
     Ok(Some(KeyEncryptionKey::from_bytes(*key.bytes())))
 }
 
-/// Tells whether a manager's certificate is the one it would get now, but for its age, and is not due.
+/// Tells whether a manager's certificate is the one it would get now, but for its age, holds, and is not due.
 fn fits(held: &StoredCertificate, root: &RootCa, now_unix: i64, fraction: f64) -> bool {
     let issuer = skep_pki::leaf_issuer(&held.chain_pem, &root.trusted_pem());
     let is_issued = issuer.is_ok_and(|(subject, key)| root.issuer() == (&*subject, &*key));
-    let window = skep_pki::renewal_window(&held.chain_pem);
-    let is_fresh = window.is_ok_and(|(from, to)| now_unix < skep_pki::renew_at(from, to, fraction));
+    let is_fresh = is_fresh(&held.chain_pem, now_unix, fraction);
     // Without it, those who still trust only the present root would refuse the certificate.
     let is_vouched_for =
         root.rotation.iter().all(|next| held.chain_pem.ends_with(&next.cross_signed_pem));

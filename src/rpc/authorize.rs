@@ -23,8 +23,28 @@ pub struct PeerIdentity {
     pub node: NodeId,
     /// What it is certified to be.
     pub role: Role,
-    /// When its certificate ran out, if it had when the connection came.
-    pub ran_out: Option<Timestamp>,
+    /// Why its certificate did not hold when the connection came, if it did not.
+    pub lapse: Option<Lapse>,
+}
+
+/// Why a certificate does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapse {
+    /// Since then it does not.
+    RanOut(Timestamp),
+    /// It will: the clock of whoever signed it was wrong, or this one is.
+    Early,
+}
+
+impl Lapse {
+    /// Judges a certificate by when it begins to hold and when it ends to, in seconds since 1970.
+    pub fn of((start, end): (i64, i64), now: Timestamp) -> Option<Self> {
+        let (start, end) = (Timestamp::from_secs(start), Timestamp::from_secs(end));
+        if end < now {
+            return Some(Self::RanOut(end));
+        }
+        (now < start).then_some(Self::Early)
+    }
 }
 
 /// Who may call.
@@ -91,16 +111,25 @@ impl Gate {
         if allowed { Ok(()) } else { Err(denied("the caller's certificate does not allow this")) }
     }
 
-    /// With a certificate that ran out, a node may ask for another one at best.
+    /// With a certificate that does not hold, a node may ask for another one at best.
     fn check_age(&self, path: &str, peer: &PeerIdentity) -> Result<(), Status> {
-        let Some(ran_out) = peer.ran_out else { return Ok(()) };
+        let Some(lapse) = peer.lapse else { return Ok(()) };
         if !path.starts_with("/docker.swarmkit.v1.NodeCA/") {
-            return Err(denied("the caller's certificate ran out"));
+            return Err(denied(match lapse {
+                Lapse::RanOut(_) => "the caller's certificate ran out",
+                Lapse::Early => "the caller's certificate does not hold yet",
+            }));
         }
         let state = self.states.borrow();
-        let allowed = may_renew(&state, &peer.node, peer.role, ran_out, clock::now());
+        let now = clock::now();
+        let ran_out = match lapse {
+            Lapse::RanOut(at) => at,
+            // Nobody has to allow that.
+            Lapse::Early => now,
+        };
+        let allowed = may_renew(&state, &peer.node, peer.role, ran_out, now);
         allowed.map_err(|refusal| {
-            debug!(node.id = %peer.node, reason = %refusal, "a certificate that ran out");
+            debug!(node.id = %peer.node, reason = %refusal, "a certificate that does not hold");
             denied(&refusal.to_string())
         })
     }
@@ -136,11 +165,11 @@ mod tests {
 
     fn peer(cluster: u128, role: Role) -> PeerIdentity {
         let (cluster, node) = (ClusterId::from_entropy(cluster), NodeId::from_entropy(7));
-        PeerIdentity { cluster, node, role, ran_out: None }
+        PeerIdentity { cluster, node, role, lapse: None }
     }
 
     #[test]
-    fn with_a_certificate_that_ran_out_a_node_asks_for_another_one_at_best() {
+    fn with_a_certificate_that_does_not_hold_a_node_asks_for_another_one_at_best() {
         let worker = peer(1, Role::Worker);
         let hour = std::time::Duration::from_secs(3600);
         let ago = |hours| Timestamp(clock::now().0 - Timestamp::default().after(hour * hours).0);
@@ -160,13 +189,16 @@ mod tests {
         let gate = Gate::new(ClusterId::from_entropy(1), states);
         let may = |path: &str, hours: u32, node: u128| {
             let node = NodeId::from_entropy(node);
-            let caller = PeerIdentity { node, ran_out: Some(ago(hours)), ..worker.clone() };
-            gate.check(path, Some(&caller)).is_ok()
+            let lapse = Some(Lapse::RanOut(ago(hours)));
+            gate.check(path, Some(&PeerIdentity { node, lapse, ..worker.clone() })).is_ok()
         };
         let renewal = "/docker.swarmkit.v1.NodeCA/IssueNodeCertificate";
         assert!(may(renewal, 1, 7) && !may(renewal, 3, 7) && !may(renewal, 1, 8));
         for (path, _) in CALLS.iter().filter(|(path, _)| !renewal.starts_with(path)) {
             assert!(!may(path, 1, 7), "{path}");
+            let early = PeerIdentity { lapse: Some(Lapse::Early), ..worker.clone() };
+            assert!(gate.check(path, Some(&early)).is_err(), "{path}");
+            assert!(gate.check(renewal, Some(&early)).is_ok());
         }
     }
 

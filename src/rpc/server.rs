@@ -12,7 +12,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use skep_core::model::node::Role;
-use skep_core::time::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tracing::{debug, warn};
 
-use super::authorize::{Gate, PeerIdentity};
+use super::authorize::{Gate, Lapse, PeerIdentity};
 use super::glue::{RpcService, refuse, unimplemented};
 use super::tls::Tls;
 use crate::clock;
@@ -178,8 +177,6 @@ fn identity_of(stream: &TlsStream<TcpStream>) -> Result<Option<PeerIdentity>, sk
         return Ok(None);
     };
     let found = skep_pki::read_identity_der(leaf)?;
-    let (_, end) = skep_pki::validity_der(leaf)?;
-    let end = Timestamp::from_secs(end);
     let id = |_| skep_pki::Error::NoIdentity;
     Ok(Some(PeerIdentity {
         cluster: found.cluster_id.parse().map_err(id)?,
@@ -188,7 +185,7 @@ fn identity_of(stream: &TlsStream<TcpStream>) -> Result<Option<PeerIdentity>, sk
             skep_pki::NodeRole::Manager => Role::Manager,
             skep_pki::NodeRole::Worker => Role::Worker,
         },
-        ran_out: (end < clock::now()).then_some(end),
+        lapse: Lapse::of(skep_pki::validity_der(leaf)?, clock::now()),
     }))
 }
 

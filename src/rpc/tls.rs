@@ -120,7 +120,7 @@ fn server_config(chain: &str, key: &str, roots: &str) -> Result<ServerConfig, Tl
             .allow_unauthenticated()
             .build()
             .map_err(TlsError::NoRoot)?;
-    let verifier = Arc::new(EvenIfRunOut(verifier));
+    let verifier = Arc::new(EvenOutOfTime(verifier));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)
         .map_err(TlsError::Unfit)?
@@ -198,12 +198,12 @@ fn root_store(pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-/// Verifies clients as they would have been while their certificate held. What they may do with one that ran out is little,
-/// and the gate's business.
+/// Verifies clients as they would be while their certificate holds. What they may do with one that ran out, or does not hold
+/// yet, is little, and the gate's business.
 #[derive(Debug)]
-struct EvenIfRunOut(Arc<dyn ClientCertVerifier>);
+struct EvenOutOfTime(Arc<dyn ClientCertVerifier>);
 
-impl ClientCertVerifier for EvenIfRunOut {
+impl ClientCertVerifier for EvenOutOfTime {
     fn offer_client_auth(&self) -> bool {
         self.0.offer_client_auth()
     }
@@ -222,10 +222,13 @@ impl ClientCertVerifier for EvenIfRunOut {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let end = skep_pki::validity_der(end_entity).ok();
-        let end = end.and_then(|(_, end)| u64::try_from(end).ok());
-        let end = end.map(|end| UnixTime::since_unix_epoch(Duration::from_secs(end)));
-        let at = end.filter(|end| *end < now).unwrap_or(now);
+        let since_epoch = |seconds| u64::try_from(seconds).ok().map(Duration::from_secs);
+        let window = skep_pki::validity_der(end_entity).ok();
+        let window = window.and_then(|(start, end)| Some((since_epoch(start)?, since_epoch(end)?)));
+        let at = window.filter(|(start, end)| start <= end).map_or(now, |(start, end)| {
+            let now = Duration::from_secs(now.as_secs());
+            UnixTime::since_unix_epoch(now.clamp(start, end))
+        });
         self.0.verify_client_cert(end_entity, intermediates, at)
     }
 

@@ -130,15 +130,15 @@ async fn a_workers_certificate_does_nothing_that_a_managers_can() {
 }
 
 /// Returns the time, so many days ago.
-fn days_ago(days: u64) -> i64 {
+fn days_ago(days: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
-    i64::try_from(now - days * 86_400).expect("it fits")
+    i64::try_from(now).expect("it fits") - days * 86_400
 }
 
-/// Puts a certificate that ran out a day ago in the place of a worker's.
-fn let_run_out(site: &Site, root: &skep_pki::RootCa, cluster: &str, node: &NodeId) {
+/// Puts a certificate of a day that was signed then, by the clock of whoever signed it, in the place of a worker's.
+fn replace(site: &Site, root: &skep_pki::RootCa, cluster: &str, node: &NodeId, signed: i64) {
     let (role, day) = (skep_pki::NodeRole::Worker, Duration::from_secs(86_400));
-    let made = skep_pki::generate_node(root, node.as_str(), role, cluster, days_ago(2), day);
+    let made = skep_pki::generate_node(root, node.as_str(), role, cluster, signed, day);
     let made = made.expect("a certificate");
     let folder = site.data_dir().join("certificates");
     for (name, text) in [
@@ -146,6 +146,33 @@ fn let_run_out(site: &Site, root: &skep_pki::RootCa, cluster: &str, node: &NodeI
         ("swarm-node.key", made.key_pem.as_str()),
     ] {
         std::fs::write(folder.join(name), text).expect("it can be written");
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_does_not_hold_yet_gets_another_one() {
+    let (sites, managers) = managers(1).await;
+    let site = Site::new();
+    let worker = join(&site, &sites[0], &token(&managers[0], "Worker").await).await;
+    let node = id_of(&worker).await;
+    let root = skep_pki::RootCa::generate(days_ago(10)).expect("a root");
+    rotate(&managers[0], Some(&root)).await;
+    rotated(&managers[0]).await;
+    worker.stop().await;
+    managers[0].until("it is missed", |state, _| node_is(state, &node, NodeState::Down)).await;
+    let cluster = managers[0].client.get("/swarm").await.ok()["ID"].clone();
+    replace(&site, &root, cluster.as_str().expect("an id"), &node, days_ago(-365));
+    let trust = credentials(&site);
+    for (path, _) in METHODS {
+        let (code, text) = call(&sites[0], &trust, path).await;
+        let is_refused = code == Code::PermissionDenied;
+        assert_eq!(is_refused, !path.contains("NodeCA"), "{path}: {code:?} {text}");
+    }
+    let worker = site.start().await;
+    managers[0].until("it is back", |state, _| node_is(state, &node, NodeState::Ready)).await;
+    worker.stop().await;
+    for daemon in managers {
+        daemon.stop().await;
     }
 }
 
@@ -162,7 +189,7 @@ async fn a_node_whose_certificate_ran_out_comes_back_where_users_allow_it() {
     worker.stop().await;
     managers[0].until("it is missed", |state, _| node_is(state, &node, NodeState::Down)).await;
     let cluster = managers[0].client.get("/swarm").await.ok()["ID"].clone();
-    let_run_out(&site, &root, cluster.as_str().expect("an id"), &node);
+    replace(&site, &root, cluster.as_str().expect("an id"), &node, days_ago(2));
     let trust = credentials(&site);
     let worker = site.start().await;
     let renewal = "/docker.swarmkit.v1.NodeCA/IssueNodeCertificate";
