@@ -31,7 +31,7 @@ use skep_raft::{DataKey, RaftNode};
 /// Between two looks at things that change without an event: the engine's description, a certificate's age.
 const LOOK_PERIOD: Duration = Duration::from_secs(20);
 
-/// The first and the longest wait between two tries to get a certificate.
+/// The first and the longest wait between two tries to get a certificate; the first too between two to tell what the node is.
 const RETRY_MIN: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = LOOK_PERIOD;
 
@@ -134,18 +134,21 @@ impl Upkeep {
                 self.describe().await;
                 look_at = clock::uptime().after(LOOK_PERIOD);
             }
+            let mut wake_at = self.retry_at.map_or(look_at, |at| at.min(look_at));
             if state.cluster().is_some() {
                 // Without a quorum a proposal waits long; a stop does not.
-                tokio::select! {
-                    () = self.report(&state) => {}
+                let is_known = tokio::select! {
+                    is_known = self.report(&state) => is_known,
                     () = stop.cancelled() => return,
+                };
+                if !is_known {
+                    wake_at = wake_at.min(clock::uptime().after(RETRY_MIN));
                 }
             }
-            let next_look = self.retry_at.map_or(look_at, |at| at.min(look_at));
             tokio::select! {
                 changed = states.changed() => if changed.is_err() { return },
                 Ok(()) = self.tunnel_key.changed() => {}
-                () = clock::sleep(next_look.since(clock::uptime())) => {}
+                () = clock::sleep(wake_at.since(clock::uptime())) => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -161,15 +164,16 @@ impl Upkeep {
         }
     }
 
-    /// Reports what this node is, if that is not what the state says.
-    async fn report(&self, state: &State) {
-        let Some(node) = state.nodes().get(&self.node) else { return };
-        let (Some(described), Some(held)) = (&self.described, &self.held) else { return };
+    /// Reports what this node is, if that is not what the state says. False if that is to be tried again soon: others cannot
+    /// encrypt for a key that they do not know.
+    async fn report(&self, state: &State) -> bool {
+        let Some(node) = state.nodes().get(&self.node) else { return true };
+        let (Some(described), Some(held)) = (&self.described, &self.held) else { return true };
         // Until it is known, that of an earlier start holds: its tunnels may still be there.
-        let OwnKey::Known(tunnel_key) = *self.tunnel_key.borrow() else { return };
+        let OwnKey::Known(tunnel_key) = *self.tunnel_key.borrow() else { return true };
         let described = NodeDescription { tunnel_key, ..held.describe(described.clone()) };
         if node.description == described {
-            return;
+            return true;
         }
         let command = Command::ReportNode {
             id: self.node.clone(),
@@ -177,9 +181,11 @@ impl Upkeep {
             status: None,
             manager: None,
         };
-        if let Err(error) = propose(&self.raft, command).await {
+        let outcome = propose(&self.raft, command).await;
+        if let Err(error) = &outcome {
             warn!(error = %error, "the node's description was not recorded");
         }
+        outcome.is_ok()
     }
 
     /// Tells whether the certificate is to be looked at: now and then, and when the roots changed. One that could not be had is

@@ -109,10 +109,15 @@ pub async fn hold(
     };
     // A node that is to be described anew opens another session on the same connection, so that it is not missed between.
     loop {
-        let ended = match open(way, address, &channel, last).await {
+        // What changes from here on is news, while the session is being opened too.
+        let mut described = way.described.clone();
+        let description = described.borrow_and_update().as_ref().map(convert::wire_description);
+        let request = SessionRequest { description, session_id: last.clone() };
+        let ended = match open(way, address, &channel, request).await {
             Ok((open, messages)) => {
                 opened();
-                let ended = keep(way, &open, messages, views).await;
+                last.clone_from(&open.id);
+                let ended = keep(way, &open, messages, views, described).await;
                 way.open.send_replace(None);
                 ended
             }
@@ -130,10 +135,9 @@ async fn open(
     way: &Way,
     address: &str,
     channel: &Channel,
-    last: &mut String,
+    request: SessionRequest,
 ) -> Result<(Open, Streaming<SessionMessage>), Status> {
-    let description = way.described.borrow().as_ref().map(convert::wire_description);
-    let mut request = Request::new(SessionRequest { description, session_id: last.clone() });
+    let mut request = Request::new(request);
     let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
     request.metadata_mut().insert(AGENT_KEY, version);
     let opening = async {
@@ -146,7 +150,6 @@ async fn open(
     };
     let limit = tokio::time::timeout(OPEN_LIMIT, Box::pin(opening));
     let (first, messages) = limit.await.map_err(|_| Status::deadline_exceeded("no session"))??;
-    last.clone_from(&first.session_id);
     let open = Open {
         channel: channel.clone(),
         id: first.session_id.clone(),
@@ -163,9 +166,8 @@ async fn keep(
     open: &Open,
     messages: Streaming<SessionMessage>,
     views: Option<&watch::Sender<Arc<State>>>,
+    mut described: watch::Receiver<Option<NodeDescription>>,
 ) -> Result<(), Status> {
-    let mut described = way.described.clone();
-    described.mark_unchanged();
     let (ask, asked) = watch::channel(0);
     tokio::select! {
         ended = Box::pin(listen(way, messages)) => Err(ended),
@@ -248,3 +250,7 @@ pub async fn report(way: &Way, statuses: &[(TaskId, TaskStatus)]) -> Result<(), 
     let answered = tokio::time::timeout(REPORT_LIMIT, Box::pin(asked)).await;
     answered.map_err(|_| Status::deadline_exceeded("no answer to a report"))?.map(drop)
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
