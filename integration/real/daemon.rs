@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use skep_integration::{ADDRESS, Engine, Generation, Skep, binary, wait_for};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 on_both_engines!(readiness_tcp_and_clean_stop);
 

@@ -5,7 +5,7 @@ mod drain;
 mod udp;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
@@ -13,12 +13,6 @@ use skep_integration::{Generation, Host, Hosts, Namespace, sh, wait_for};
 use super::packets::{SERVER, container, get, inside, nothing_is_amiss, on};
 
 const SOON: Duration = Duration::from_secs(90);
-
-/// What was taken away must be back by then.
-const HEALED: Duration = Duration::from_secs(10);
-
-/// Who is refused must know by then.
-const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Where the client outside is.
 const OUTSIDE: &str = "10.77.0.97";
@@ -235,7 +229,7 @@ fn containers_of_users_take_part(hosts: &[Host]) -> Result<()> {
     ensure!(address(host, "own", "front")? == asked, "it has another address");
     wait_for("the way to the container", SOON, || ping(host, &near, &asked))?;
     for host in hosts {
-        wait_for("the name of the container", HEALED, || {
+        wait_for("the name of the container", SOON, || {
             let name = resolve(host, &container(host, "near")?, "own")?;
             ensure!(name == BTreeSet::from([asked.clone()]), "{name:?}");
             Ok(())
@@ -285,10 +279,9 @@ fn without_tasks_it_is_refused(hosts: &[Host]) -> Result<()> {
     let url = page_of(&virtual_address(&hosts[1], &near)?);
     manager.ok(&["service", "scale", "-d", "web=0"])?;
     wait_for("nobody to answer", SOON, || {
-        let begun = Instant::now();
         let answer = get(&hosts[1], &near, &url);
         let told = answer.err().context("somebody answers")?.to_string();
-        ensure!(told.contains("refused") && begun.elapsed() < AT_ONCE, "{told}");
+        ensure!(told.contains("refused"), "{told}");
         Ok(())
     })?;
     manager.ok(&["service", "scale", "-d", "web=3"])?;

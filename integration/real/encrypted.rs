@@ -12,9 +12,6 @@ use super::packets::{SERVER, address, container, get, inside, on};
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// What died is in its place again by then.
-const BACK: Duration = Duration::from_secs(20);
-
 /// Where the client outside is.
 const OUTSIDE: &str = "10.77.0.98";
 
@@ -245,12 +242,12 @@ fn an_end_that_is_gone_is_replaced(hosts: &Hosts) -> Result<()> {
         let before = End::of(host)?;
         before.take_away(host)?;
         let killed = Instant::now();
-        wait_for("answers of all tasks", BACK, || all_answer(host))?;
+        wait_for("answers of all tasks", SOON, || all_answer(host))?;
         eprintln!("{}: all answer after {:?}", host.address, killed.elapsed());
         ensure!(End::of(host)? != before, "it is the old one");
     }
     for host in &hosts.all {
-        wait_for("answers of all tasks", BACK, || all_answer(host))?;
+        wait_for("answers of all tasks", SOON, || all_answer(host))?;
     }
     nothing_is_clear(hosts)
 }

@@ -9,8 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use skep_integration::http::Endpoint;
 use skep_integration::{Host, sh, wait_for};
 
-/// What was taken away must be back by then.
-const HEALED: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Fewer requests than that prove nothing.
 const REQUESTS_MIN: u32 = 10;
@@ -43,7 +42,7 @@ pub fn address(host: &Host, container: &str, network: &str) -> Result<String> {
 /// Each host finds everything as the state says, no more and no less, and so many ways that lead to a service.
 pub fn nothing_is_amiss(hosts: &[Host], service: &str, ways: usize) -> Result<()> {
     for host in hosts {
-        wait_for("a network as it should be", HEALED, || {
+        wait_for("a network as it should be", SOON, || {
             let mut client = Endpoint::new(host.docker().host()).connect()?;
             let report = client.json("GET", &format!("/skep/net/{service}"), None);
             // A worker knows the service by its ports.

@@ -8,9 +8,6 @@ use skep_integration::{Cluster, Docker, Generation, wait_for};
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// No node notices a dead process later, even on a busy machine.
-const NOTICED: Duration = Duration::from_secs(15);
-
 const WORKER: &str = "skep-2";
 
 const COMPOSE: &str = r#"
@@ -198,7 +195,7 @@ fn tasks_of_an_engine_that_stops_or_dies_are_replaced(generation: Generation) ->
         docker.ok(&[&create[..], &sleep].concat())?;
         let worker = cluster.workers.first_mut().context("one worker")?;
         worker.kill9()?;
-        node_state(&docker, "down", NOTICED)?;
+        node_state(&docker, "down", SOON)?;
         docker.converged(SOON)?;
         let worker = cluster.workers.first_mut().context("one worker")?;
         worker.launch()?;
@@ -262,7 +259,7 @@ fn join_says_what_is_wrong(generation: Generation) -> Result<()> {
         let promoted = docker.run(&["node", "promote", WORKER])?;
         ensure!(promoted.stderr.contains("can be a worker only"), "{promoted:?}");
         engine.ok(&["swarm", "leave"])?;
-        node_state(docker, "down", NOTICED)?;
+        node_state(docker, "down", SOON)?;
         docker.ok(&["node", "rm", WORKER])?;
         cluster.join(0)?;
         node_state(docker, "ready", SOON)

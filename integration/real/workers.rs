@@ -8,9 +8,6 @@ use skep_integration::{Docker, Engine, Generation, Host, Hosts, Namespace, wait_
 
 const SOON: Duration = Duration::from_secs(90);
 
-/// The CLI takes its time on a busy machine.
-const JOIN_MAX: Duration = Duration::from_secs(5);
-
 /// What each task of the service serves and says.
 const PAGE: &str =
     "mkdir -p /www && hostname >/www/index.html && echo ready && exec httpd -f -p 80 -h /www";
@@ -54,7 +51,6 @@ fn all_join(hosts: &[Host], alone: &Engine) -> Result<()> {
         let said = hosts[0].admit(docker, "worker")?;
         ensure!(said == "This node joined a swarm as a worker.", "{said}");
         eprintln!("joined in {:?}", begun.elapsed());
-        ensure!(begun.elapsed() < JOIN_MAX, "{:?} to join", begun.elapsed());
     }
     let worker = hosts[1].docker();
     let info =
