@@ -172,8 +172,15 @@ impl Skep {
         Ok(())
     }
 
-    /// Ends what the daemon left to run on its own, which would hold the namespace.
+    /// Ends what the daemon left on its own: tunnels would hold the namespace, secrets and configs their memory.
     fn clean(&self) -> Result<()> {
+        let identity = std::fs::read_to_string(self.data().join("node.json")).unwrap_or_default();
+        let identity: serde_json::Value = serde_json::from_str(&identity).unwrap_or_default();
+        let files = identity["node"].as_str().map(|node| Path::new("/run/skep/files").join(node));
+        if let Some(files) = files.filter(|files| files.is_dir()) {
+            Command::new("umount").arg("--lazy").arg(&files).status()?;
+            std::fs::remove_dir(files)?;
+        }
         if self.tunnel_socket()?.exists() {
             let mut command = Command::new("nsenter");
             command.args(["--target", &self.engine_pid.to_string(), "--net"]);
