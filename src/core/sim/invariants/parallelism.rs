@@ -63,7 +63,8 @@ fn victims(write: &Transition, base: &State, service: &Service) -> Vec<Slot> {
             && new.status.state < TaskState::Complete
             && old.spec_version != service.spec_version
             && stays(base, service, old)
-            && !has_running_successor(write.after, service, old)
+            // What ran when this was planned may have ended since: that is the next plan's business.
+            && ![base, write.after].iter().any(|at| has_running_successor(at, service, old))
     };
     let tasks = write.before.service_tasks(&service.id);
     tasks.filter(|task| stopped(task)).map(|task| task.slot.clone()).collect()
