@@ -61,7 +61,8 @@ pub fn parse_moment(text: &str) -> Option<Timestamp> {
     let seconds: i64 = seconds.parse().ok()?;
     let padded: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanos: i64 = padded.parse().ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).map(Timestamp)
+    // What lies beyond the last moment there is has not come either way.
+    Some(Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)))
 }
 
 #[cfg(test)]
@@ -85,6 +86,7 @@ mod tests {
         assert_eq!(parse_moment("12.5"), Some(Timestamp(12_500_000_000)));
         assert_eq!(parse_moment("12.000000001"), Some(Timestamp(12_000_000_001)));
         assert_eq!(parse_moment("1970-01-01T00:00:01Z"), Some(Timestamp(1_000_000_000)));
+        assert_eq!(parse_moment("99999999999"), Some(Timestamp(i64::MAX)));
         assert_eq!(parse_moment("soon"), None);
         assert_eq!(parse_moment(""), None);
     }

@@ -96,10 +96,7 @@ impl Reader {
     }
 
     async fn read_here(&self, task: &Task, options: &LogOptions, sender: &mpsc::Sender<LogItem>) {
-        let mut items = match task_logs(&self.engine, &self.node, task, options).await {
-            Ok(items) => items,
-            Err(error) => stream::iter([LogItem::Problem(error.to_string())]).boxed(),
-        };
+        let mut items = task_logs(&self.engine, &self.node, task, options).await;
         loop {
             tokio::select! {
                 item = items.next() => match item {

@@ -114,10 +114,7 @@ async fn read(way: &Way, task: &TaskId, options: &LogOptions) -> BoxStream<'stat
         Ok(Err(_)) | Err(_) => None,
     };
     let Some(task) = found else { return stream::empty().boxed() };
-    match task_logs(&way.engine, &way.node, &task, options).await {
-        Ok(lines) => lines,
-        Err(error) => stream::iter([LogItem::Problem(error.to_string())]).boxed(),
-    }
+    task_logs(&way.engine, &way.node, &task, options).await
 }
 
 async fn publish(

@@ -197,7 +197,6 @@ fn step_starting(task: &Task, container: &Container) -> Step {
         }
         Container::Running { health: Health::Starting } => Step::AwaitHealthy,
         Container::Running { health: Health::Unhealthy } => Step::Stop,
-        Container::Exited { health: Health::Unhealthy, .. } => fail(task, UNHEALTHY.to_owned()),
         // Without a check it had started when it ran; the next step tells how it ended.
         Container::Exited { health: Health::Unchecked, .. } => {
             report(TaskState::Running, "started")

@@ -25,16 +25,20 @@ pub(super) fn plan(draft: &mut Draft) {
     }
 }
 
-/// Gives up what older iterations left running and returns the slots of the current one.
+/// Gives up what older iterations left running and returns the slots of the current one. Of a global job nothing older
+/// stays to be seen, as in Docker; a replicated one keeps what ended.
 fn current_slots(draft: &mut Draft, service: &Service) -> Slots {
     let iteration = service.job.map(|job| job.iteration);
+    let keeps_ended = service.spec.mode != ServiceMode::GlobalJob;
     let mut slots = slots_of(&draft.state, &service.id);
     let mut stale = Vec::new();
     for tasks in slots.values_mut() {
         let (current, older): (Vec<_>, Vec<_>) =
             tasks.drain(..).partition(|task| task.job_iteration == iteration);
         *tasks = current;
-        stale.extend(older.into_iter().filter(|task| !task.status.state.is_terminal()));
+        let ended = |task: &Arc<Task>| task.status.state.is_terminal();
+        let left = |task: &Arc<Task>| task.desired < TaskState::Remove;
+        stale.extend(older.into_iter().filter(|it| left(it) && !(keeps_ended && ended(it))));
     }
     for task in stale {
         if draft.is_full() {

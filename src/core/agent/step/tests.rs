@@ -89,7 +89,11 @@ fn ends() {
         (exited(0, "", Health::Unchecked), "complete [finished] "),
         (exited(3, "", Health::Unchecked), "failed [started] task: non-zero exit (3)"),
         (exited(1, "boom", Health::Healthy), "failed [starting] task: non-zero exit (1): boom"),
-        (running(Health::Unhealthy), "failed [starting] dockerexec: unhealthy container"),
+        (
+            running(Health::Unhealthy),
+            "failed [starting] task: non-zero exit (137): dockerexec: unhealthy container",
+        ),
+        (exited(0, "", Health::Unhealthy), "failed [starting] dockerexec: unhealthy container"),
         (Container::Absent, "failed [starting] dockerexec: container destroyed"),
     ];
     for (ran, expect) in cases {

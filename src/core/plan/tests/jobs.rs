@@ -98,6 +98,19 @@ fn a_global_job_runs_once_on_each_node() {
 }
 
 #[test]
+fn an_update_of_a_global_job_forgets_what_ended_before() {
+    let mut world = World::new(1);
+    let job = world.service("job", ServiceMode::GlobalJob, |_, _| {});
+    world.plan();
+    world.report("job.n1a", TaskState::Complete);
+    world.plan();
+    world.update(&job, |_, task| task.force_update = 1);
+    world.expect(&["job.n1a -> remove", "job.n1b new complete"]);
+    world.pass(Duration::from_secs(1));
+    world.expect(&["job.n1a forgotten"]);
+}
+
+#[test]
 fn a_job_with_nothing_to_do_is_silent() {
     let mut world = World::new(1);
     let mode = ServiceMode::ReplicatedJob { max_concurrent: 0, total_completions: 0 };
