@@ -109,7 +109,7 @@ impl Call {
     /// # Errors
     /// Fails on junk and on unknown keys.
     pub fn filters(&self, known: &[&str]) -> Result<Filters, ApiError> {
-        Filters::parse(self.query.get("filters"))?.only(known)
+        self.any_filters()?.only(known)
     }
 
     /// Returns a state as new as every write acknowledged before.
@@ -174,6 +174,7 @@ impl Call {
     /// # Errors
     /// Fails on junk.
     pub fn any_filters(&self) -> Result<Filters, ApiError> {
+        Query::check_escapes(self.head.uri.query().unwrap_or(""))?;
         Filters::parse(self.query.get("filters"))
     }
 

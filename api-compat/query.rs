@@ -20,6 +20,20 @@ impl Query {
         )
     }
 
+    /// Refuses percent signs that begin no escape. Only lists are so particular.
+    ///
+    /// # Errors
+    /// Names the first of them.
+    pub fn check_escapes(text: &str) -> Result<(), ApiError> {
+        let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+        let bytes = text.as_bytes();
+        let at = (0..bytes.len())
+            .find(|&at| bytes[at] == b'%' && !(hex(bytes.get(at + 1)) && hex(bytes.get(at + 2))));
+        let Some(at) = at else { return Ok(()) };
+        let wrong = String::from_utf8_lossy(&bytes[at..bytes.len().min(at + 3)]);
+        Err(ApiError::bad_request(format!("invalid URL escape {wrong:?}")))
+    }
+
     /// Replaces a parameter.
     pub fn set(&mut self, name: &str, value: String) {
         self.0.retain(|(key, _)| key != name);
@@ -110,6 +124,15 @@ mod tests {
         );
         assert!(query.contains("d") && !query.contains("f"));
         assert_eq!(Query::parse(&query.to_text()), query);
+    }
+
+    #[test]
+    fn escapes_must_be_whole() {
+        assert_eq!(Query::check_escapes("a=%7B%7d&b=c"), Ok(()));
+        for (text, wrong) in [("a=%zz&b", "%zz"), ("a=%2", "%2"), ("%", "%")] {
+            let error = Query::check_escapes(text).expect_err(text);
+            assert_eq!(error.message, format!("invalid URL escape {wrong:?}"));
+        }
     }
 
     #[test]

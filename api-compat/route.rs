@@ -14,9 +14,13 @@ impl ApiVersion {
     /// The oldest version served, where the engine serves it as well.
     pub const MIN: Self = Self(1, 12);
 
-    /// Reads `1.51`.
+    /// Reads `1.51`. What follows a further dot is let through, and of no account.
     pub fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.split_once('.')?;
+        let (minor, rest) = minor.split_once('.').unwrap_or((minor, ""));
+        if !rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return None;
+        }
         let number = |part: &str| {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             if digits { part.parse::<u32>().ok() } else { None }
@@ -150,11 +154,16 @@ pub enum Route {
     Engine,
 }
 
-/// Finds the route of a path without its version prefix.
+/// Finds the route of a path without its version prefix. A slash that was escaped is one like any other, as for Docker.
 pub fn route(method: &Method, path: &str) -> Route {
+    let path = decode(path);
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     // The engine sends clients to the address without what is superfluous.
     if path.starts_with("//") || segments.iter().rev().skip(1).any(|part| part.is_empty()) {
+        return Route::Engine;
+    }
+    // It answers these itself, whatever the path.
+    if method == Method::OPTIONS {
         return Route::Engine;
     }
     let get = method == Method::GET;
@@ -166,9 +175,9 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["events"] if get => Route::Events,
         ["containers", "json"] if get => Route::ContainerList,
         ["containers", "create"] if post => Route::ContainerCreate,
-        ["containers", id, "start" | "restart"] if post => Route::ContainerStart(decode(id)),
-        ["containers", id, "stop" | "kill"] if post => Route::ContainerEnd(decode(id)),
-        ["containers", id] if method == Method::DELETE => Route::ContainerEnd(decode(id)),
+        ["containers", id, "start" | "restart"] if post => Route::ContainerStart((*id).to_owned()),
+        ["containers", id, "stop" | "kill"] if post => Route::ContainerEnd((*id).to_owned()),
+        ["containers", id] if method == Method::DELETE => Route::ContainerEnd((*id).to_owned()),
         ["volumes", "create"] if post => Route::VolumeCreate,
         ["volumes", _] if method == Method::PUT => Route::VolumeUpdate,
         ["networks", rest @ ..] => network_route(method, rest),
@@ -179,8 +188,12 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["secrets", rest @ ..] => secret_route(method, rest),
         ["configs", rest @ ..] => config_route(method, rest),
         ["skep", "net"] if get => Route::Net(None),
-        ["skep", "net", service] if get && !service.is_empty() => Route::Net(Some(decode(service))),
-        ["skep", "why", reference] if get && !reference.is_empty() => Route::Why(decode(reference)),
+        ["skep", "net", service] if get && !service.is_empty() => {
+            Route::Net(Some((*service).to_owned()))
+        }
+        ["skep", "why", reference] if get && !reference.is_empty() => {
+            Route::Why((*reference).to_owned())
+        }
         ["skep", "backup"] if post => Route::Backup,
         ["skep", ..] => Route::Unknown,
         _ => Route::Engine,
@@ -192,10 +205,10 @@ fn network_route(method: &Method, rest: &[&str]) -> Route {
         ("GET", []) => Route::NetworkList,
         ("POST", ["create"]) => Route::NetworkCreate,
         ("POST", ["prune"]) => Route::NetworkPrune,
-        ("GET", [id]) if !id.is_empty() => Route::NetworkInspect(decode(id)),
-        ("DELETE", [id]) if !id.is_empty() => Route::NetworkRemove(decode(id)),
-        ("POST", [id, "connect"]) => Route::NetworkConnect(decode(id)),
-        ("POST", [id, "disconnect"]) => Route::NetworkDisconnect(decode(id)),
+        ("GET", [id]) if !id.is_empty() => Route::NetworkInspect((*id).to_owned()),
+        ("DELETE", [id]) if !id.is_empty() => Route::NetworkRemove((*id).to_owned()),
+        ("POST", [id, "connect"]) => Route::NetworkConnect((*id).to_owned()),
+        ("POST", [id, "disconnect"]) => Route::NetworkDisconnect((*id).to_owned()),
         _ => Route::Engine,
     }
 }
@@ -216,9 +229,9 @@ fn swarm_route(method: &Method, rest: &[&str]) -> Route {
 fn node_route(method: &Method, rest: &[&str]) -> Route {
     match (method.as_str(), rest) {
         ("GET", []) => Route::NodeList,
-        ("GET", [id]) if !id.is_empty() => Route::NodeInspect(decode(id)),
-        ("DELETE", [id]) if !id.is_empty() => Route::NodeRemove(decode(id)),
-        ("POST", [id, "update"]) if !id.is_empty() => Route::NodeUpdate(decode(id)),
+        ("GET", [id]) if !id.is_empty() => Route::NodeInspect((*id).to_owned()),
+        ("DELETE", [id]) if !id.is_empty() => Route::NodeRemove((*id).to_owned()),
+        ("POST", [id, "update"]) if !id.is_empty() => Route::NodeUpdate((*id).to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -227,10 +240,10 @@ fn service_route(method: &Method, rest: &[&str]) -> Route {
     match (method.as_str(), rest) {
         ("GET", []) => Route::ServiceList,
         ("POST", ["create"]) => Route::ServiceCreate,
-        ("GET", [id]) if !id.is_empty() => Route::ServiceInspect(decode(id)),
-        ("DELETE", [id]) if !id.is_empty() => Route::ServiceRemove(decode(id)),
-        ("POST", [id, "update"]) if !id.is_empty() => Route::ServiceUpdate(decode(id)),
-        ("GET", [id, "logs"]) if !id.is_empty() => Route::ServiceLogs(decode(id)),
+        ("GET", [id]) if !id.is_empty() => Route::ServiceInspect((*id).to_owned()),
+        ("DELETE", [id]) if !id.is_empty() => Route::ServiceRemove((*id).to_owned()),
+        ("POST", [id, "update"]) if !id.is_empty() => Route::ServiceUpdate((*id).to_owned()),
+        ("GET", [id, "logs"]) if !id.is_empty() => Route::ServiceLogs((*id).to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -238,8 +251,8 @@ fn service_route(method: &Method, rest: &[&str]) -> Route {
 fn task_route(method: &Method, rest: &[&str]) -> Route {
     match (method.as_str(), rest) {
         ("GET", []) => Route::TaskList,
-        ("GET", [id]) if !id.is_empty() => Route::TaskInspect(decode(id)),
-        ("GET", [id, "logs"]) if !id.is_empty() => Route::TaskLogs(decode(id)),
+        ("GET", [id]) if !id.is_empty() => Route::TaskInspect((*id).to_owned()),
+        ("GET", [id, "logs"]) if !id.is_empty() => Route::TaskLogs((*id).to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -248,9 +261,9 @@ fn secret_route(method: &Method, rest: &[&str]) -> Route {
     match (method.as_str(), rest) {
         ("GET", []) => Route::SecretList,
         ("POST", ["create"]) => Route::SecretCreate,
-        ("GET", [id]) if !id.is_empty() => Route::SecretInspect(decode(id)),
-        ("DELETE", [id]) if !id.is_empty() => Route::SecretRemove(decode(id)),
-        ("POST", [id, "update"]) if !id.is_empty() => Route::SecretUpdate(decode(id)),
+        ("GET", [id]) if !id.is_empty() => Route::SecretInspect((*id).to_owned()),
+        ("DELETE", [id]) if !id.is_empty() => Route::SecretRemove((*id).to_owned()),
+        ("POST", [id, "update"]) if !id.is_empty() => Route::SecretUpdate((*id).to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -259,9 +272,9 @@ fn config_route(method: &Method, rest: &[&str]) -> Route {
     match (method.as_str(), rest) {
         ("GET", []) => Route::ConfigList,
         ("POST", ["create"]) => Route::ConfigCreate,
-        ("GET", [id]) if !id.is_empty() => Route::ConfigInspect(decode(id)),
-        ("DELETE", [id]) if !id.is_empty() => Route::ConfigRemove(decode(id)),
-        ("POST", [id, "update"]) if !id.is_empty() => Route::ConfigUpdate(decode(id)),
+        ("GET", [id]) if !id.is_empty() => Route::ConfigInspect((*id).to_owned()),
+        ("DELETE", [id]) if !id.is_empty() => Route::ConfigRemove((*id).to_owned()),
+        ("POST", [id, "update"]) if !id.is_empty() => Route::ConfigUpdate((*id).to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -308,7 +321,9 @@ mod tests {
         assert_eq!(split_version("/v1.51/info"), (Some(ApiVersion(1, 51)), "/info"));
         assert_eq!(split_version("/info"), (None, "/info"));
         assert_eq!(split_version("/volumes"), (None, "/volumes"));
+        assert_eq!(split_version("/v1.24.1/info"), (Some(ApiVersion(1, 24)), "/info"));
         assert_eq!(split_version("/v1.x/info"), (None, "/v1.x/info"));
+        assert_eq!(split_version("/v1.24.x/info"), (None, "/v1.24.x/info"));
         assert_eq!(split_version("/v1.51"), (None, "/v1.51"));
         assert!(ApiVersion(1, 9) < ApiVersion(1, 10));
     }
@@ -317,7 +332,10 @@ mod tests {
     fn methods_matter() {
         assert_eq!(route(&Method::GET, "/swarm"), Route::SwarmInspect);
         assert_eq!(route(&Method::PUT, "/swarm"), Route::Unknown);
-        assert_eq!(route(&Method::GET, "/services/a%2Fb"), Route::ServiceInspect("a/b".to_owned()));
+        assert_eq!(route(&Method::GET, "/services/a%20b"), Route::ServiceInspect("a b".to_owned()));
+        assert_eq!(route(&Method::GET, "/services/a%2Fb"), Route::Unknown);
+        assert_eq!(route(&Method::GET, "/services%2Fa"), Route::ServiceInspect("a".to_owned()));
+        assert_eq!(route(&Method::OPTIONS, "/services"), Route::Engine);
         assert_eq!(route(&Method::GET, "/services/x/logs"), Route::ServiceLogs("x".to_owned()));
         assert_eq!(route(&Method::GET, "/services/"), Route::Unknown);
         assert_eq!(route(&Method::POST, "/containers/x/wait"), Route::Engine);
