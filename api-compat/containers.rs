@@ -3,6 +3,7 @@
 
 mod bare;
 mod find;
+pub(crate) mod shown;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use skep_core::state::Event;
+use serde_json::Value;
+use skep_core::state::{Event, State};
 
 use crate::backend::{Body, BodyError, Membership};
 use crate::call::Call;
@@ -50,7 +51,11 @@ pub async fn stream(call: Call) -> Reply {
     let cluster = cluster
         .filter(move |event| std::future::ready(shown(&filters, event)))
         .map(|event| Ok(line(event)));
-    let merged = stream::select(lines(response.into_body()), cluster.boxed());
+    let local = lines(response.into_body()).map(move |piece| {
+        let known = backend.known();
+        piece.map(|piece| known.map_or(piece.clone(), |(_, state)| retold(&state, piece)))
+    });
+    let merged = stream::select(local, cluster.boxed());
     let mut reply = reply::with_body(StatusCode::OK, reply::streamed(merged.boxed()));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(reply)
@@ -69,6 +74,42 @@ fn shown(filters: &Filters, event: &Event) -> bool {
         && filters.exact("event", event.action.as_str())
         && filters.labels("label", &event.attributes)
         && OBJECT_KEYS.iter().all(|key| filters.prefix(key, &event.id) || filters.prefix(key, name))
+}
+
+/// Tells what the engine says of a cluster network's stand-in as of the network itself.
+fn retold(state: &State, lines: Bytes) -> Bytes {
+    const NETWORK: &[u8] = br#""Type":"network""#;
+    if !lines.windows(NETWORK.len()).any(|part| part == NETWORK) {
+        return lines;
+    }
+    let mut told = BytesMut::with_capacity(lines.len());
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        match serde_json::from_slice::<Value>(line).ok().and_then(|event| renamed(state, event)) {
+            Some(event) => {
+                told.extend_from_slice(event.to_string().as_bytes());
+                told.extend_from_slice(b"\n");
+            }
+            None => told.extend_from_slice(line),
+        }
+    }
+    told.freeze()
+}
+
+/// Returns an event of a stand-in under the network's id and driver; nothing for all others.
+fn renamed(state: &State, mut event: Value) -> Option<Value> {
+    let actor = event.get_mut("Actor").filter(|actor| actor.is_object())?;
+    let attributes = actor.get_mut("Attributes").and_then(Value::as_object_mut)?;
+    if attributes.get("type").and_then(Value::as_str) != Some("bridge") {
+        return None;
+    }
+    let name = attributes.get("name").and_then(Value::as_str)?;
+    let mut networks = state.networks().values();
+    let id = networks
+        .find(|network| !network.spec.predefined && network.spec.annotations.name == name)
+        .map(|network| network.id.to_string())?;
+    attributes.insert("type".to_owned(), Value::from("overlay"));
+    actor.as_object_mut()?.insert("ID".to_owned(), Value::from(id));
+    Some(event)
 }
 
 /// Cuts a body into whole lines, so that two streams of objects can be mixed.
@@ -116,6 +157,22 @@ mod tests {
     fn events_are_written_as_docker_writes_them() {
         let text = r#"{"Type":"service","Action":"update","Actor":{"ID":"9mnp","Attributes":{"name":"web"}},"scope":"swarm","time":1767322245,"timeNano":1767322245125000000}"#;
         assert_eq!(line(event()), Bytes::from(format!("{text}\n")));
+    }
+
+    #[test]
+    fn a_stand_in_is_told_as_the_network() {
+        let fake = crate::fake::Fake::cluster();
+        let state = fake.state();
+        let id = state.find_network("front").expect("there is one").id.as_str();
+        let local = |id: &str, name: &str, driver: &str| {
+            format!(
+                "{{\"Type\":\"network\",\"Action\":\"connect\",\"Actor\":{{\"ID\":\"{id}\",\"Attributes\":{{\"name\":\"{name}\",\"type\":\"{driver}\"}}}},\"scope\":\"local\"}}\n"
+            )
+        };
+        let others =
+            [local("5f", "bridge", "bridge"), "{\"Type\":\"image\"}\n".to_owned()].concat();
+        let told = retold(&state, (local("5e", "front", "bridge") + &others).into());
+        assert_eq!(told, Bytes::from(local(id, "front", "overlay") + &others));
     }
 
     #[test]

@@ -103,9 +103,10 @@ pub async fn list(call: Call) -> Reply {
     Ok(reply::json(StatusCode::OK, &all))
 }
 
-/// Tells whether a cluster network passes the filters. As in Docker 28, names match as a whole and ids by prefix.
+/// Tells whether a cluster network passes the filters. As in Docker 28, names match as a whole and ids by prefix; a network
+/// that waits for its addresses is shown without a driver, and so has none to match.
 fn listed(state: &State, filters: &Filters, network: &Network) -> bool {
-    let driver = network.spec.driver.as_ref().map_or("overlay", |driver| &driver.name);
+    let driver = network.allocation.as_ref().map_or("", |allocation| &allocation.driver.name);
     filters.exact("driver", driver)
         && filters.exact("name", &network.spec.annotations.name)
         && filters.prefix("id", network.id.as_str())

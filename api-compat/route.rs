@@ -58,6 +58,8 @@ pub enum Route {
     Events,
     /// `GET /containers/json`.
     ContainerList,
+    /// `GET /containers/{id}/json`.
+    ContainerInspect,
     /// `POST /containers/create`.
     ContainerCreate,
     /// `POST /containers/{id}/start` and `restart`.
@@ -174,6 +176,7 @@ pub fn route(method: &Method, path: &str) -> Route {
         ["version"] if get => Route::Version,
         ["events"] if get => Route::Events,
         ["containers", "json"] if get => Route::ContainerList,
+        ["containers", _, "json"] if get => Route::ContainerInspect,
         ["containers", "create"] if post => Route::ContainerCreate,
         ["containers", id, "start" | "restart"] if post => Route::ContainerStart((*id).to_owned()),
         ["containers", id, "stop" | "kill"] if post => Route::ContainerEnd((*id).to_owned()),

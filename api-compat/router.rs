@@ -154,6 +154,7 @@ async fn dispatch(found: Route, call: Call) -> Reply {
         Route::Version => system::version(call).await,
         Route::Events => events::stream(call).await,
         Route::ContainerList => system::containers(call).await,
+        Route::ContainerInspect => containers::shown::inspect(call).await,
         Route::ContainerCreate => attachments::create(call).await,
         Route::ContainerStart(id) => attachments::start(call, &id).await,
         Route::ContainerEnd(id) => attachments::end(call, &id).await,

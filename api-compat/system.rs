@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Membership;
 use crate::call::{Call, collect_json};
+use crate::containers::shown::View;
 use crate::convert::cluster::info_to_wire;
 use crate::dialect;
 use crate::error::{ApiError, not_manager};
@@ -148,11 +149,14 @@ pub async fn version(call: Call) -> Reply {
 /// # Errors
 /// Fails on a filter that is no truth value, and when the engine cannot be reached.
 pub async fn containers(mut call: Call) -> Reply {
+    let view = View::of(&call);
     let Ok(mut filters) = Filters::parse(call.query.get("filters")) else {
         return call.pass().await;
     };
     let asked = filters.remove("is-task");
-    let Some(word) = asked.first() else { return call.pass().await };
+    let Some(word) = asked.first() else {
+        return view.retold(call.pass().await?).await;
+    };
     let wanted = match word.as_str() {
         "1" | "true" => true,
         "0" | "false" => false,
@@ -165,7 +169,7 @@ pub async fn containers(mut call: Call) -> Reply {
     }
     call.query.set("filters", filters.to_text());
     call.redirect(&["containers", "json"])?;
-    let response = call.pass().await?;
+    let response = view.retold(call.pass().await?).await?;
     if wanted || response.status() != StatusCode::OK {
         return Ok(response);
     }

@@ -203,7 +203,8 @@ fn endpoint(service: &Service) -> wire::Endpoint {
     let Some(endpoint) = &service.endpoint else {
         return wire::Endpoint::default();
     };
-    let unused = endpoint.ports.is_empty() && endpoint.virtual_ips.is_empty();
+    let virtual_ips = virtual_ips(service, endpoint);
+    let unused = endpoint.ports.is_empty() && virtual_ips.is_empty();
     // What had addresses once is shown how it is reached now.
     let had_addresses = service.previous_spec.as_ref().is_some_and(|spec| {
         let mode = spec.endpoint.as_ref().map_or(core::ResolutionMode::VirtualIp, |end| end.mode);
@@ -213,15 +214,26 @@ fn endpoint(service: &Service) -> wire::Endpoint {
     wire::Endpoint {
         spec: if hidden { wire::EndpointSpec::default() } else { endpoint_spec(&endpoint.spec) },
         ports: endpoint.ports.iter().map(port).collect(),
-        virtual_ips: endpoint
-            .virtual_ips
-            .iter()
-            .map(|held| wire::EndpointVirtualIp {
-                network_id: held.network.to_string(),
-                addr: format!("{}/{}", held.addr, held.prefix),
-            })
-            .collect(),
+        virtual_ips,
     }
+}
+
+/// Writes a service's addresses. A network that every node has of its own, such as the host's, is named without one.
+fn virtual_ips(service: &Service, endpoint: &core::Endpoint) -> Vec<wire::EndpointVirtualIp> {
+    let held = endpoint.virtual_ips.iter().map(|held| wire::EndpointVirtualIp {
+        network_id: held.network.to_string(),
+        addr: format!("{}/{}", held.addr, held.prefix),
+    });
+    let has_none = |joined: &&core::NetworkAttachment| {
+        endpoint.spec.mode == core::ResolutionMode::VirtualIp
+            && endpoint.virtual_ips.iter().all(|held| held.network != joined.target)
+    };
+    let local = service.spec.task.networks.iter().filter(has_none);
+    let local = local.map(|joined| wire::EndpointVirtualIp {
+        network_id: joined.target.to_string(),
+        addr: String::new(),
+    });
+    held.chain(local).collect()
 }
 
 fn update_status(status: &core::UpdateStatus) -> wire::UpdateStatus {

@@ -38,6 +38,10 @@ async fn lists_are_merged_and_twins_hidden() {
     let path = "/networks?filters=%7B%22driver%22%3A%5B%22macvlan%22%5D%7D";
     fake.engine(path, 200, "[]");
     ask(&fake, "GET", path, "").await.is(200, "[]\n");
+    // It waits for its addresses, and is shown without a driver till then.
+    let path = "/networks?filters=%7B%22driver%22%3A%5B%22overlay%22%5D%7D";
+    fake.engine(path, 200, "[]");
+    ask(&fake, "GET", path, "").await.is(200, "[]\n");
     let path = "/networks?filters=%7B%22zzz%22%3A%5B%22x%22%5D%7D";
     fake.engine(path, 400, "{\"message\":\"invalid filter 'zzz'\"}\n");
     ask(&fake, "GET", path, "").await.is(400, "{\"message\":\"invalid filter 'zzz'\"}\n");

@@ -86,7 +86,7 @@ async fn task_containers_are_told_by_their_label() {
     let asked = "/v1.51/containers/json?filters=%7B%22is-task%22%3A%5B%22true%22%5D%7D";
     let label = "/v1.51/containers/json?filters=%7B%22label%22%3A%7B%22com.docker.swarm.task%22%3Atrue%7D%7D";
     fake.engine(label, 200, "[1]");
-    ask(&fake, "GET", asked, "").await.is(200, "[1]");
+    ask(&fake, "GET", asked, "").await.is(200, "[1]\n");
     let asked = "/v1.51/containers/json?filters=%7B%22is-task%22%3A%5B%22false%22%5D%7D";
     fake.engine(
         "/v1.51/containers/json?filters=%7B%7D",
