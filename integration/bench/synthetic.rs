@@ -1,11 +1,10 @@
-//! States of clusters that nobody could start here: thousands of services whose tasks all run. Made from parts, as a snapshot is.
+//! States of clusters that nobody could start here: thousands of services whose tasks all run. Made from parts, as a node is
+//! shown them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
-use skep_core::State;
 use skep_core::id::{NetworkId, NodeId, ServiceId, TaskId};
 use skep_core::model::Annotations;
 use skep_core::model::network::{IpamConfig, IpamOptions, Network, NetworkAllocation};
@@ -15,6 +14,7 @@ use skep_core::model::service::{
 };
 use skep_core::model::task::{Task, TaskNetwork, TaskState};
 use skep_core::net::plan::Host;
+use skep_core::view::Part;
 
 /// Tasks of each service, on as many nodes.
 const TASKS: u32 = 2;
@@ -27,7 +27,6 @@ const VIRTUAL: Ipv4Addr = Ipv4Addr::new(10, 129, 0, 0);
 const BACKENDS: Ipv4Addr = Ipv4Addr::new(10, 130, 0, 0);
 
 /// A cluster of two nodes and one network.
-#[derive(Serialize)]
 pub struct Synthetic {
     services: Vec<Service>,
     tasks: Vec<Task>,
@@ -75,14 +74,19 @@ impl Synthetic {
     }
 
     /// Makes one task run, or fail.
-    pub fn set_running(&mut self, runs: bool) -> Result<()> {
+    pub fn set_running(&mut self, runs: bool) -> Result<Part> {
         let task = self.tasks.last_mut().context("there are tasks")?;
         task.status.state = if runs { TaskState::Running } else { TaskState::Failed };
-        Ok(())
+        Ok(Part::Task(Arc::new(task.clone())))
     }
 
-    pub fn state(&self) -> Result<State> {
-        Ok(serde_json::from_slice(&serde_json::to_vec(self)?)?)
+    /// Returns everything as a node is shown it.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let networks = self.networks.iter().cloned().map(|it| Part::Network(Arc::new(it)));
+        let nodes = self.nodes.iter().cloned().map(|it| Part::Node(Arc::new(it)));
+        let services = self.services.iter().cloned().map(|it| Part::Service(Arc::new(it)));
+        let tasks = self.tasks.iter().cloned().map(|it| Part::Task(Arc::new(it)));
+        networks.chain(nodes).chain(services).chain(tasks)
     }
 }
 

@@ -28,6 +28,7 @@ use skep_core::model::node::NodeDescription;
 use skep_core::net::kernel::Desired;
 use skep_core::net::names::NameTable;
 use skep_core::net::plan::Host;
+use skep_core::net::planner::Planner;
 use skep_core::net::served::may_differ;
 use skep_core::net::{bridges, plan, ports};
 use tokio::sync::watch;
@@ -72,7 +73,7 @@ pub struct DataPlane {
     names: NameServers,
     relays: Relays,
     settings: Settings,
-    host: Host,
+    planner: Planner,
     plan: watch::Sender<Option<Arc<Desired>>>,
     tell: Tell,
 }
@@ -93,7 +94,7 @@ impl DataPlane {
             names: NameServers::new(settings.dns_port, settings.resolv_conf.clone()),
             relays: Relays::new(settings.publish_on),
             settings,
-            host: host(node, addr),
+            planner: Planner::new(host(node, addr)),
             plan: watch::Sender::default(),
             tell,
         }
@@ -122,7 +123,10 @@ impl DataPlane {
                 let led = *is_led.borrow_and_update();
                 let known = last.as_ref().filter(|_| was == (current, led));
                 if known.is_none_or(|last| may_differ(last, &state)) {
-                    self.follow(&state, current, led);
+                    self.plan_kernel(&state, current);
+                    // The keeper sets out with it meanwhile.
+                    tokio::task::yield_now().await;
+                    self.follow(&state, led);
                 }
                 if current && self.is_in_force(is_ruled.borrow_and_update().as_ref()) {
                     self.tell.in_force.send_if_modified(|index| {
@@ -140,7 +144,7 @@ impl DataPlane {
             }
             tokio::join!(self.names.stop(), self.relays.stop());
         };
-        tokio::join!(serve, keeper);
+        tokio::join!(biased; serve, keeper);
     }
 
     /// Takes the kernel's network, if this daemon may keep it.
@@ -180,8 +184,23 @@ impl DataPlane {
         !self.settings.kernel || plan.as_ref().is_some_and(are_equal)
     }
 
-    fn follow(&mut self, state: &State, current: bool, led: bool) {
-        let node = &self.host.node;
+    /// Hands the keeper of the kernel's network the plan by a state, if it is another one.
+    fn plan_kernel(&mut self, state: &State, current: bool) {
+        if !self.settings.kernel || !current {
+            return;
+        }
+        let desired = self.planner.follow(state);
+        self.plan.send_if_modified(|held| {
+            let differs = held.as_ref().is_none_or(|held| **held != *desired);
+            if differs {
+                *held = Some(Arc::new(desired.clone()));
+            }
+            differs
+        });
+    }
+
+    fn follow(&mut self, state: &State, led: bool) {
+        let node = &self.planner.host().node;
         let gateways = bridges::gateways(state, node);
         let published = ports::published(state, node);
         debug!(
@@ -190,16 +209,6 @@ impl DataPlane {
             ports = published.len(),
             "data plane follows"
         );
-        if self.settings.kernel && current {
-            let desired = plan::desired(state, &self.host);
-            self.plan.send_if_modified(|held| {
-                let differs = held.as_ref().is_none_or(|held| **held != desired);
-                if differs {
-                    *held = Some(Arc::new(desired));
-                }
-                differs
-            });
-        }
         self.names.set_table(NameTable::new(state, node, led));
         self.names.set_addresses(gateways);
         self.relays.set(published);

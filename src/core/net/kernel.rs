@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use imbl::OrdSet;
+use imbl::ordset::DiffItem;
+
 use super::family::Family;
 use super::mac::Mac;
 use super::ruleset::Ruleset;
@@ -129,7 +132,7 @@ pub struct Kernel {
     pub accepts: Accepts,
 }
 
-/// What should be.
+/// What should be. What there is much of costs nothing to copy, and as much to compare as differs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
     /// Bridges with their hardware addresses.
@@ -137,13 +140,13 @@ pub struct Desired {
     /// Tunnels by name.
     pub tunnels: BTreeMap<String, Tunnel>,
     /// See [`Kernel`].
-    pub forwards: BTreeSet<Forward>,
+    pub forwards: OrdSet<Forward>,
     /// See [`Kernel`].
-    pub neighbours: BTreeSet<Neighbour>,
+    pub neighbours: OrdSet<Neighbour>,
     /// See [`Kernel`].
-    pub locals: BTreeSet<Local>,
+    pub locals: OrdSet<Local>,
     /// See [`Kernel`].
-    pub proxies: BTreeSet<Local>,
+    pub proxies: OrdSet<Local>,
     /// See [`Kernel`].
     pub returns: BTreeSet<Return>,
     /// See [`Kernel`]; with a link's name where a setting is about one.
@@ -151,11 +154,49 @@ pub struct Desired {
     /// See [`Kernel`].
     pub accepts: Accepts,
     /// Addresses that connections may be led to.
-    pub backends: BTreeSet<IpAddr>,
+    pub backends: OrdSet<IpAddr>,
     /// The encrypted way to other nodes; absent where no network here needs one. No step leads there: a process has it.
     pub wireguard: Option<WireGuard>,
     /// All packet rules.
     pub rules: Ruleset,
+}
+
+impl Desired {
+    /// Tells whether links, and all that hangs on them, should be as by another plan; packet rules may differ.
+    pub fn joins_as(&self, other: &Self) -> bool {
+        let Self {
+            bridges,
+            tunnels,
+            forwards,
+            neighbours,
+            locals,
+            proxies,
+            returns,
+            settings,
+            accepts,
+            backends: _,
+            wireguard: _,
+            rules: _,
+        } = self;
+        *bridges == other.bridges
+            && *tunnels == other.tunnels
+            && *forwards == other.forwards
+            && *neighbours == other.neighbours
+            && *locals == other.locals
+            && *proxies == other.proxies
+            && *returns == other.returns
+            && *settings == other.settings
+            && *accepts == other.accepts
+    }
+
+    /// Lists the addresses that connections were led to by another plan, and are no more.
+    pub fn left_since(&self, other: &Self) -> BTreeSet<IpAddr> {
+        let gone = other.backends.diff(&self.backends).filter_map(|change| match change {
+            DiffItem::Remove(addr) => Some(*addr),
+            DiffItem::Add(_) => None,
+        });
+        gone.collect()
+    }
 }
 
 /// One step.

@@ -3,17 +3,20 @@
 pub mod amiss;
 pub mod bridges;
 pub mod cidr;
+mod draft;
 pub mod drain;
 pub mod family;
 #[cfg(test)]
 mod fixture;
 pub mod kernel;
+mod lead;
 pub mod mac;
 pub mod names;
 mod nat;
 pub mod pairs;
 mod peers;
 pub mod plan;
+pub mod planner;
 pub mod ports;
 mod rules;
 pub mod ruleset;

@@ -1,41 +1,24 @@
-//! The packet rules that lead connections: to virtual addresses and to published ports, in either family. Sets none of them.
+//! The frame of the packet rules that lead connections, in either family: where packets enter them, and what becomes of who
+//! sent them. Where they lead is said beside it, by each service.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::family::Family;
 use super::mac::Mac;
-use super::plan::{MARK, MARK_MASK, Segment, Site, mark_of, may_be_there, virtual_addresses};
-use super::ports::{Publication, published};
-use super::ruleset::{Chain, Set, Table};
-use super::{plain, takes_traffic};
-use crate::id::NodeId;
-use crate::labels::Place;
-use crate::model::service::{PortProtocol, Service};
+use super::plan::{MARK, MARK_MASK, Segment, Site, mark_of};
+use super::ruleset::{Set, Table};
 
 /// The tables that lead connections.
 pub(super) const NAT: &str = "ip skep";
 pub(super) const NAT6: &str = "ip6 skep";
 
+/// Makes a table that leads nowhere yet.
 pub(super) fn nat(site: &Site<'_>, family: Family) -> Table {
     let mut table = Table::default();
-    let mut virtual_ips = Set::new(family.either("ipv4_addr", "ipv6_addr"));
-    let of_link = ("ifname . ipv4_addr : verdict", "ifname . ipv6_addr : verdict");
-    let mut vips = Set::new(family.either(of_link.0, of_link.1));
-    for service in site.state.services().values() {
-        for (segment, addr) in virtual_addresses(site, service) {
-            let Some(addr) = segment.pairs.in_family(family, addr) else { continue };
-            let chain = format!("v_{}", addr.to_string().replace(['.', ':'], "_"));
-            // A connection that the node makes itself leaves by loopback: the address is local.
-            for link in [segment.bridge.as_str(), "lo"] {
-                vips.elements.insert(format!("\"{link}\" . {addr}"), format!("goto {chain}"));
-            }
-            virtual_ips.elements.insert(addr.to_string(), String::new());
-            let backends = backends(site, service, segment, family);
-            table.chains.insert(chain, Chain { hook: "", rules: spread_virtual(&backends) });
-        }
-    }
-    table.sets.insert("virtual_ips", virtual_ips);
-    table.sets.insert("vips", vips);
+    let types = family.either("ipv4_addr", "ipv6_addr");
+    table.sets.insert("virtual_ips", Set::new(types));
+    let types = family.either("ifname . ipv4_addr : verdict", "ifname . ipv6_addr : verdict");
+    table.sets.insert("vips", Set::new(types));
     let gateways = site
         .segments
         .values()
@@ -43,9 +26,9 @@ pub(super) fn nat(site: &Site<'_>, family: Family) -> Table {
     let types = family.either("ifname : ipv4_addr", "ifname : ipv6_addr");
     table.sets.insert("gateways", Set { types, elements: gateways.collect() });
     let types = family.either("ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr");
-    table.sets.insert("hairpin", Set::of(types, own_pairs(site, family)));
+    table.sets.insert("hairpin", Set::new(types));
     for (name, hook, rules) in entries(family) {
-        table.chains.insert(name.to_owned(), Chain::hooked(hook, rules));
+        table.put_chain(name, hook, rules);
     }
     add_mesh(site, family, &mut table);
     if family == Family::V6 {
@@ -90,91 +73,8 @@ fn entries(family: Family) -> [(&'static str, &'static str, Vec<String>); 4] {
     ]
 }
 
-/// Addresses of a service's tasks on a network, in order.
-fn backends(
-    site: &Site<'_>,
-    service: &Service,
-    segment: &Segment<'_>,
-    family: Family,
-) -> Vec<IpAddr> {
-    let is_joined =
-        |node: &NodeId| site.peers.get(node).is_some_and(|it| it.end(segment.encrypted).is_some());
-    let is_reached = |node: &NodeId| *node == site.host.node || is_joined(node);
-    let tasks = site.state.service_tasks(&service.id).filter(|task| takes_traffic(task));
-    let tasks = tasks.filter(|task| task.node.as_ref().is_some_and(is_reached));
-    let held =
-        tasks.flat_map(|task| &task.networks).filter(|it| it.network.id == segment.network.id);
-    let held = held.flat_map(|held| plain(&held.addresses));
-    let mut found: Vec<IpAddr> = held.filter_map(|addr| in_family(segment, family, addr)).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-/// Returns the address of a family of whoever has an IPv4 address.
-fn in_family(segment: &Segment<'_>, family: Family, addr: IpAddr) -> Option<IpAddr> {
-    match addr {
-        IpAddr::V4(addr) => segment.pairs.in_family(family, addr),
-        IpAddr::V6(_) => None,
-    }
-}
-
-/// With no task left nothing is led anywhere, the mesh included: the address is refused where packets for the node come in.
-fn spread_virtual(backends: &[IpAddr]) -> Vec<String> {
-    if backends.is_empty() {
-        return vec!["accept".to_owned()];
-    }
-    let backends: Vec<_> = backends.iter().map(|addr| (*addr, None)).collect();
-    in_turn("", &backends)
-}
-
-/// So many tasks get a rule each.
-const RULES_MAX: usize = 16;
-
-/// Leads one connection after the other to each task in turn.
-///
-/// Of three tasks the first takes each third connection, the second each second one of the others, the third the rest. A map
-/// would be one rule for all, but for each such map the kernel walks through all of the transaction that it is part of:
-/// with ten thousand services that takes it half a minute. Services with many tasks are few, and have one.
-fn in_turn(matched: &str, tasks: &[(IpAddr, Option<u16>)]) -> Vec<String> {
-    let count = tasks.len();
-    if count > RULES_MAX {
-        let family = tasks.first().map_or(Family::V4, |(addr, _)| Family::of(*addr)).word();
-        let turn = |(turn, (addr, port)): (usize, &(IpAddr, Option<u16>))| match port {
-            Some(port) => format!("{turn} : {addr} . {port}"),
-            None => format!("{turn} : {addr}"),
-        };
-        let turns = tasks.iter().enumerate().map(turn).collect::<Vec<_>>().join(", ");
-        return vec![format!("{matched}dnat {family} to numgen inc mod {count} map {{ {turns} }}")];
-    }
-    let rule = |(place, (addr, port)): (usize, &(IpAddr, Option<u16>))| {
-        let turn = match count - place {
-            1 => String::new(),
-            left => format!("numgen inc mod {left} == 0 "),
-        };
-        let to = match port {
-            Some(port) => SocketAddr::new(*addr, *port).to_string(),
-            None => addr.to_string(),
-        };
-        format!("{matched}{turn}dnat to {to}")
-    };
-    tasks.iter().enumerate().map(rule).collect()
-}
-
-/// A task that reaches itself by way of its service would take the answer for its own.
-fn own_pairs(site: &Site<'_>, family: Family) -> Vec<String> {
-    let own = site.state.node_tasks(&site.host.node).filter(|task| may_be_there(task));
-    let held = own.flat_map(|task| &task.networks);
-    let held = held.filter_map(|held| Some((site.segments.get(&held.network.id)?, held)));
-    let addrs = held.flat_map(|(segment, held)| {
-        plain(&held.addresses).filter_map(move |addr| in_family(segment, family, addr))
-    });
-    addrs.map(|addr| format!("{addr} . {addr}")).collect()
-}
-
 /// Engines before 27 let nothing out over IPv6. Where the engine does, as newer ones, it does the same.
 fn add_ways_out(site: &Site<'_>, table: &mut Table) {
-    let Some(chain) = table.chains.get_mut("c_post") else { return };
     for segment in site.segments.values().filter(|it| !it.network.spec.internal) {
         let Some(subnet) =
             segment.pairs.v6(segment.gateway).and_then(|it| segment.pairs.subnet_of(it))
@@ -182,25 +82,19 @@ fn add_ways_out(site: &Site<'_>, table: &mut Table) {
             continue;
         };
         let bridge = &segment.bridge;
-        chain.rules.push(format!("ip6 saddr {subnet} oifname != \"{bridge}\" masquerade"));
+        let rule = format!("ip6 saddr {subnet} oifname != \"{bridge}\" masquerade");
+        table.add_rule("c_post", rule);
     }
 }
 
 fn add_mesh(site: &Site<'_>, family: Family, table: &mut Table) {
     let Some(mesh) = site.mesh() else { return };
     let Some(gateway) = mesh.gateway_in(family) else { return };
-    let mut ports = Set::new("inet_proto . inet_service : verdict");
     let mut came_by = Set::new("ether_addr : mark");
-    for publication in published(site.state, &site.host.node) {
-        let Some((name, rules)) = lead_in(&publication, mesh, family) else { continue };
-        let key = format!("{} . {}", word(publication.protocol), publication.port);
-        ports.elements.insert(key, format!("goto {name}"));
-        table.chains.insert(name, Chain { hook: "", rules });
-    }
     for addr in site.members(mesh).map(|member| member.addr) {
         came_by.elements.insert(Mac::of_node(addr).to_string(), format!("0x{:08x}", mark_of(addr)));
     }
-    table.sets.insert("ports", ports);
+    table.sets.insert("ports", Set::new("inet_proto . inet_service : verdict"));
     table.sets.insert("came_by", came_by);
     let to_port = "fib daddr type local meta l4proto . th dport vmap @ports";
     // The kernel takes no answer to the loopback address of IPv6 from a link: the relay has it.
@@ -209,13 +103,11 @@ fn add_mesh(site: &Site<'_>, family: Family, table: &mut Table) {
         Family::V6 => format!("ip6 daddr != ::1 {to_port}"),
     };
     for (entry, rule) in [("c_pre", to_port.to_owned()), ("c_out", to_own_port)] {
-        if let Some(chain) = table.chains.get_mut(entry) {
-            chain.rules.push(rule);
-        }
+        table.add_rule(entry, rule);
     }
     hide_nodes(site, mesh, gateway, table);
     for (name, hook, rules) in marking(&mesh.bridge, family) {
-        table.chains.insert(name.to_owned(), Chain::hooked(hook, rules));
+        table.put_chain(name, hook, rules);
     }
 }
 
@@ -235,11 +127,10 @@ fn hide_nodes(site: &Site<'_>, mesh: &Segment<'_>, gateway: IpAddr, table: &mut 
             "fib saddr type local"
         }
     };
-    if let Some(chain) = table.chains.get_mut("c_post") {
-        let to_mesh = format!("oifname \"{}\" ct status dnat", mesh.bridge);
-        let nodes = format!("{} saddr @nodes", family.word());
-        let whom = [own.to_owned(), nodes].into_iter();
-        chain.rules.extend(whom.map(|whom| format!("{to_mesh} {whom} snat to {gateway}")));
+    let to_mesh = format!("oifname \"{}\" ct status dnat", mesh.bridge);
+    let nodes = format!("{} saddr @nodes", family.word());
+    for whom in [own.to_owned(), nodes] {
+        table.add_rule("c_post", format!("{to_mesh} {whom} snat to {gateway}"));
     }
 }
 
@@ -269,38 +160,4 @@ fn marking(bridge: &str, family: Family) -> Vec<(&'static str, &'static str, Vec
         chains.push(("c_raw", "type filter hook prerouting priority -310;", vec![guard]));
     }
     chains
-}
-
-const fn word(protocol: PortProtocol) -> &'static str {
-    match protocol {
-        PortProtocol::Tcp => "tcp",
-        PortProtocol::Udp => "udp",
-        PortProtocol::Sctp => "sctp",
-    }
-}
-
-/// Leads a published port to its tasks; absent with none, so that the node's own socket answers.
-fn lead_in(
-    publication: &Publication,
-    mesh: &Segment<'_>,
-    family: Family,
-) -> Option<(String, Vec<String>)> {
-    let backend =
-        |backend: &SocketAddr| Some((in_family(mesh, family, backend.ip())?, Some(backend.port())));
-    let backends: Vec<_> = publication.backends.iter().filter_map(backend).collect();
-    if backends.is_empty() {
-        return None;
-    }
-    let protocol = word(publication.protocol);
-    let place = match &publication.place {
-        None => String::new(),
-        Some(Place::Interface(name)) => format!("iifname \"{name}\" "),
-        Some(Place::Address(addr)) if Family::of(*addr) == family => {
-            format!("{} daddr {addr} ", family.word())
-        }
-        // Of the other family it is not.
-        Some(Place::Address(_)) => return None,
-    };
-    let rules = in_turn(&format!("{place}meta l4proto {protocol} "), &backends);
-    Some((format!("p_{protocol}_{}", publication.port), rules))
 }

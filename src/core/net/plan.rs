@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::draft::Draft;
 use super::family::Family;
 use super::kernel::{
-    Accepts, Desired, Forward, Local, Neighbour, RETURN_LINK, Return, TUNNEL_PREFIX, Tunnel,
+    Accepts, Desired, Forward, Neighbour, RETURN_LINK, Return, TUNNEL_PREFIX, Tunnel,
 };
 use super::mac::Mac;
 use super::pairs::Pairs;
 use super::peers::{Peer, peers, wireguard};
+use super::rules;
 use super::wireguard::{WireGuard, addr_of};
-use super::{plain, rules, takes_traffic};
 use crate::agent::network::{bridge_name, is_encrypted, is_overlay, overlay_mtu};
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
@@ -72,7 +73,7 @@ pub(super) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    fn new(state: &'a State, host: &'a Host) -> Self {
+    pub(super) fn new(state: &'a State, host: &'a Host) -> Self {
         let segments = state.networks().values().filter_map(|network| {
             let segment = segment(network, &host.node)?;
             Some((&network.id, segment))
@@ -154,30 +155,29 @@ pub const MARK_MASK: u32 = 0xff00_0000;
 
 /// Says what should be on a node.
 pub fn desired(state: &State, host: &Host) -> Desired {
-    let site = Site::new(state, host);
+    Draft::whole(&Site::new(state, host)).desired
+}
+
+/// Says what should be on a node whatever tasks and services there are.
+pub(super) fn ground(site: &Site<'_>) -> Desired {
     let mut desired = Desired::default();
     if site.segments.is_empty() {
         return desired;
     }
-    let own = Mac::of_node(host.addr);
+    let own = Mac::of_node(site.host.addr);
     for segment in site.segments.values() {
         desired.bridges.insert(segment.bridge.clone(), own);
-        add_tunnel(&site, segment, &mut desired);
+        add_tunnel(site, segment, &mut desired);
     }
-    for task in state.tasks().values() {
-        add_endpoints(&site, task, &mut desired);
-        add_backends(&site, task, &mut desired);
-    }
-    add_virtual_addresses(&site, &mut desired);
-    add_returns(&site, &mut desired);
-    desired.wireguard = encrypted_way(&site);
-    add_settings(&site, &mut desired);
-    desired.accepts = accepts(&site);
-    desired.rules = rules::ruleset(&site, !desired.tunnels.is_empty());
+    add_returns(site, &mut desired);
+    desired.wireguard = encrypted_way(site);
+    add_settings(site, &mut desired);
+    desired.accepts = accepts(site);
+    desired.rules = rules::ruleset(site, !desired.tunnels.is_empty());
     desired
 }
 
-fn tunnel_name(network: &Network) -> Option<String> {
+pub(super) fn tunnel_name(network: &Network) -> Option<String> {
     network.allocation.as_ref().map(|it| format!("{TUNNEL_PREFIX}{}", it.vni))
 }
 
@@ -191,7 +191,9 @@ fn add_tunnel(site: &Site<'_>, segment: &Segment<'_>, desired: &mut Desired) {
     for member in site.members(segment) {
         alone = false;
         let found = (member.gateway, Mac::of_node(member.addr));
-        enter(desired, &name, segment, found, member.end);
+        let (forwards, neighbours) = entries(&name, segment, found, member.end);
+        desired.forwards.extend(forwards);
+        desired.neighbours.extend(neighbours);
     }
     if !alone {
         let tunnel = Tunnel {
@@ -207,71 +209,22 @@ fn add_tunnel(site: &Site<'_>, segment: &Segment<'_>, desired: &mut Desired) {
     }
 }
 
-/// Notes where an address of another node is found.
-fn enter(
-    desired: &mut Desired,
+/// Returns the entries by which an address of another node is found.
+pub(super) fn entries(
     tunnel: &str,
     segment: &Segment<'_>,
     (addr, mac): (Ipv4Addr, Mac),
     to: Ipv4Addr,
-) {
-    let link = tunnel.to_owned();
-    desired.forwards.insert(Forward { link: link.clone(), mac, to: Some(to) });
-    desired.forwards.insert(Forward { link, mac, to: None });
+) -> ([Forward; 2], impl Iterator<Item = Neighbour>) {
+    let forward = |to| Forward { link: tunnel.to_owned(), mac, to };
     let found = segment.pairs.with_pair(addr.into());
-    desired.neighbours.extend(found.map(|addr| Neighbour {
-        link: segment.bridge.clone(),
-        addr,
-        mac,
-    }));
+    let neighbours = found.map(move |addr| Neighbour { link: segment.bridge.clone(), addr, mac });
+    ([forward(Some(to)), forward(None)], neighbours)
 }
 
 /// Tells whether a task may have a container, or get one any moment.
 pub(super) fn may_be_there(task: &Task) -> bool {
     (TaskState::Assigned..=TaskState::Running).contains(&task.status.state)
-}
-
-fn add_endpoints(site: &Site<'_>, task: &Task, desired: &mut Desired) {
-    let Some(peer) = task.node.as_ref().and_then(|node| site.peers.get(node)) else { return };
-    if !may_be_there(task) {
-        return;
-    }
-    for held in &task.networks {
-        let Some(segment) = site.segments.get(&held.network.id) else { continue };
-        let (Some(name), Some(to)) = (tunnel_name(segment.network), peer.end(segment.encrypted))
-        else {
-            continue;
-        };
-        for addr in plain(&held.addresses) {
-            let IpAddr::V4(addr) = addr else { continue };
-            enter(desired, &name, segment, (addr, Mac::of_endpoint(addr)), to);
-        }
-    }
-}
-
-fn add_backends(site: &Site<'_>, task: &Task, desired: &mut Desired) {
-    let is_reached = |node: &NodeId| *node == site.host.node || site.peers.contains_key(node);
-    if !takes_traffic(task) || !task.node.as_ref().is_some_and(is_reached) {
-        return;
-    }
-    for held in &task.networks {
-        let Some(segment) = site.segments.get(&held.network.id) else { continue };
-        let all = plain(&held.addresses).filter(IpAddr::is_ipv4);
-        desired.backends.extend(all.flat_map(|addr| segment.pairs.with_pair(addr)));
-    }
-}
-
-fn add_virtual_addresses(site: &Site<'_>, desired: &mut Desired) {
-    for service in site.state.services().values() {
-        for (segment, addr) in virtual_addresses(site, service) {
-            let local = |addr: IpAddr| Local { addr, link: segment.bridge.clone() };
-            desired.locals.insert(local(addr.into()));
-            if let Some(addr) = segment.pairs.v6(addr) {
-                desired.locals.insert(local(addr.into()));
-                desired.proxies.insert(local(addr.into()));
-            }
-        }
-    }
 }
 
 /// Lists the virtual addresses of a service that this node answers for.

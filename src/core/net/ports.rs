@@ -32,18 +32,29 @@ pub fn published(state: &State, node: &NodeId) -> Vec<Publication> {
         for port in ingress_ports(service) {
             let key = (port.protocol, port.published);
             // The allocator gives a port to one service only; should two hold it, the older id keeps it.
-            ports.entry(key).or_insert_with(|| Publication {
-                protocol: port.protocol,
-                port: port.published,
-                place: place_of(&service.spec.annotations.labels),
-                backends: backends(state, node, service, port),
-            });
+            ports.entry(key).or_insert_with(|| publication(state, node, service, port));
         }
     }
     ports.into_values().collect()
 }
 
-fn ingress_ports(service: &Service) -> impl Iterator<Item = &PortConfig> {
+/// Says where a port that a service publishes leads.
+pub(super) fn publication(
+    state: &State,
+    node: &NodeId,
+    service: &Service,
+    port: &PortConfig,
+) -> Publication {
+    Publication {
+        protocol: port.protocol,
+        port: port.published,
+        place: place_of(&service.spec.annotations.labels),
+        backends: backends(state, node, service, port),
+    }
+}
+
+/// Lists the ports that a service publishes through the ingress.
+pub(super) fn ingress_ports(service: &Service) -> impl Iterator<Item = &PortConfig> {
     service.endpoint.iter().flat_map(|endpoint| &endpoint.ports).filter(|port| is_ingress(port))
 }
 

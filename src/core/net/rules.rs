@@ -6,7 +6,7 @@ use super::family::Family;
 use super::kernel::RETURN_LINK;
 use super::nat::{NAT, NAT6, nat};
 use super::plan::Site;
-use super::ruleset::{Chain, Ruleset, Set, Table};
+use super::ruleset::{Ruleset, Set, Table};
 use super::wireguard;
 
 /// The table that keeps networks apart.
@@ -15,7 +15,8 @@ const WALL: &str = "inet skep_fw";
 /// All tables of skep's.
 pub const TABLES: [&str; 3] = [NAT, NAT6, WALL];
 
-/// Makes the rules; `tunnels` tells whether there are tunnels that need keeping.
+/// Makes the rules that no task and no service makes a difference to; `tunnels` tells whether there are tunnels that need
+/// keeping.
 pub(super) fn ruleset(site: &Site<'_>, tunnels: bool) -> Ruleset {
     let mut tables: BTreeMap<_, _> =
         [(NAT, nat(site, Family::V4)), (WALL, wall(site, tunnels))].into();
@@ -81,7 +82,7 @@ fn wall(site: &Site<'_>, tunnels: bool) -> Table {
         ("c_out", "type filter hook output priority -5;", output),
     ];
     for (name, hook, rules) in hooks.into_iter().filter(|(_, _, rules)| !rules.is_empty()) {
-        table.chains.insert(name.to_owned(), Chain::hooked(hook, rules));
+        table.put_chain(name, hook, rules);
     }
     table
 }

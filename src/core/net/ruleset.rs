@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 
 /// Tables by family and name, as in `ip skep`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,7 +21,7 @@ pub struct Table {
     /// Sets and maps.
     pub sets: BTreeMap<&'static str, Set>,
     /// Chains.
-    pub chains: BTreeMap<String, Chain>,
+    pub chains: OrdMap<String, Arc<Chain>>,
 }
 
 /// A set or a map.
@@ -26,7 +30,7 @@ pub struct Set {
     /// Types, as in `ifname . ipv4_addr : verdict`; a map is one with a colon.
     pub types: &'static str,
     /// Elements, with what they map to; nothing in a set.
-    pub elements: BTreeMap<String, String>,
+    pub elements: OrdMap<String, String>,
 }
 
 /// A chain.
@@ -41,7 +45,7 @@ pub struct Chain {
 impl Set {
     /// Makes an empty one.
     pub fn new(types: &'static str) -> Self {
-        Self { types, elements: BTreeMap::new() }
+        Self { types, elements: OrdMap::new() }
     }
 
     /// Makes a set of these elements.
@@ -52,13 +56,6 @@ impl Set {
 
     fn kind(&self) -> &'static str {
         if self.types.contains(':') { "map" } else { "set" }
-    }
-}
-
-impl Chain {
-    /// Makes one that the kernel enters.
-    pub fn hooked(hook: &'static str, rules: Vec<String>) -> Self {
-        Self { hook, rules }
     }
 }
 
@@ -106,17 +103,52 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{line}");
 }
 
+/// What differs between two chains of a name; none where there is no such chain.
+type ChainChange<'a> = (&'a String, Option<&'a Arc<Chain>>, Option<&'a Arc<Chain>>);
+
 impl Table {
+    /// Puts a chain in that the kernel enters at `hook`, or only other chains do if that is empty; tells whether there was one.
+    pub fn put_chain(&mut self, name: &str, hook: &'static str, rules: Vec<String>) -> bool {
+        self.chains.insert(name.to_owned(), Arc::new(Chain { hook, rules })).is_some()
+    }
+
+    /// Adds a rule to a chain that is there.
+    pub fn add_rule(&mut self, chain: &str, rule: String) {
+        if let Some(chain) = self.chains.get_mut(chain) {
+            Arc::make_mut(chain).rules.push(rule);
+        }
+    }
+
+    /// Puts an element into a set, or a map, that is there.
+    pub fn put_element(&mut self, set: &str, key: String, value: String) {
+        if let Some(set) = self.sets.get_mut(set) {
+            set.elements.insert(key, value);
+        }
+    }
+
+    /// Takes an element out of a set or a map.
+    pub fn take_element(&mut self, set: &str, key: &str) {
+        if let Some(set) = self.sets.get_mut(set) {
+            set.elements.remove(key);
+        }
+    }
+
+    /// Lists chains that differ; costs no more than there are.
+    fn changes<'a>(&'a self, held: &'a Self) -> impl Iterator<Item = ChainChange<'a>> {
+        held.chains.diff(&self.chains).map(|change| match change {
+            DiffItem::Add(name, new) => (name, None, Some(new)),
+            DiffItem::Remove(name, old) => (name, Some(old), None),
+            DiffItem::Update { old: (_, old), new: (name, new) } => (name, Some(old), Some(new)),
+        })
+    }
+
     /// Tells whether only elements, rules and chains that nothing hooks differ.
     fn has_form_of(&self, held: &Self) -> bool {
         let types = |table: &Self| -> Vec<_> {
             table.sets.iter().map(|(name, set)| (*name, set.types)).collect()
         };
-        let hooks = |table: &Self| -> Vec<_> {
-            let hooked = table.chains.iter().filter(|(_, chain)| !chain.hook.is_empty());
-            hooked.map(|(name, chain)| (name.clone(), chain.hook)).collect()
-        };
-        types(self) == types(held) && hooks(self) == hooks(held)
+        let hook = |chain: Option<&Arc<Chain>>| chain.map_or("", |chain| chain.hook);
+        types(self) == types(held) && self.changes(held).all(|(_, old, new)| hook(old) == hook(new))
     }
 
     fn write(&self, text: &mut String, name: &str) {
@@ -138,26 +170,42 @@ impl Table {
     }
 
     fn write_changes(&self, held: &Self, text: &mut String, name: &str) {
-        for (chain_name, chain) in &self.chains {
-            match held.chains.get(chain_name) {
-                Some(held) if held == chain => continue,
+        for (chain_name, old, new) in self.changes(held) {
+            let Some(new) = new else { continue };
+            match old {
                 Some(_) => line(text, format_args!("flush chain {name} {chain_name}")),
                 None => line(text, format_args!("add chain {name} {chain_name}")),
             }
-            write_rules(text, name, chain_name, chain);
+            write_rules(text, name, chain_name, new);
         }
         for (set_name, set) in &self.sets {
-            let empty = BTreeMap::new();
-            let held = held.sets.get(set_name).map_or(&empty, |held| &held.elements);
-            let gone = held.iter().filter(|(key, value)| set.elements.get(*key) != Some(value));
-            write_elements(text, "delete", name, set_name, gone);
-            let new = set.elements.iter().filter(|(key, value)| held.get(*key) != Some(value));
-            write_elements(text, "add", name, set_name, new);
+            if let Some(held) = held.sets.get(set_name) {
+                set.write_changes(held, text, (name, set_name));
+            }
         }
-        for chain_name in held.chains.keys().filter(|it| !self.chains.contains_key(*it)) {
+        for (chain_name, ..) in self.changes(held).filter(|(_, _, new)| new.is_none()) {
             line(text, format_args!("flush chain {name} {chain_name}"));
             line(text, format_args!("delete chain {name} {chain_name}"));
         }
+    }
+}
+
+impl Set {
+    /// Writes what differs from another set of the same name: what is gone before what is new, which may have its key.
+    fn write_changes(&self, held: &Self, text: &mut String, (table, name): (&str, &str)) {
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        for change in held.elements.diff(&self.elements) {
+            match change {
+                DiffItem::Add(key, value) => new.push((key, value)),
+                DiffItem::Remove(key, value) => gone.push((key, value)),
+                DiffItem::Update { old, new: other } => {
+                    gone.push(old);
+                    new.push(other);
+                }
+            }
+        }
+        write_elements(text, "delete", table, name, gone.into_iter());
+        write_elements(text, "add", table, name, new.into_iter());
     }
 }
 
@@ -190,15 +238,12 @@ mod tests {
     fn rules(ports: &[(&str, &str)]) -> Ruleset {
         let mut table = Table::default();
         let hook = "type nat hook output priority -110;";
-        table.chains.insert(
-            "c_out".to_owned(),
-            Chain::hooked(hook, vec!["th dport vmap @ports".to_owned()]),
-        );
+        table.put_chain("c_out", hook, vec!["th dport vmap @ports".to_owned()]);
         let mut set = Set::new("inet_service : verdict");
         for (port, to) in ports {
             set.elements.insert((*port).to_owned(), format!("goto p_{port}"));
             let rules = vec![format!("dnat to {to}")];
-            table.chains.insert(format!("p_{port}"), Chain { hook: "", rules });
+            table.put_chain(&format!("p_{port}"), "", rules);
         }
         table.sets.insert("ports", set);
         Ruleset { tables: [("ip skep", table)].into() }

@@ -10,7 +10,6 @@ mod observe;
 mod settings;
 mod underlay;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
@@ -76,8 +75,8 @@ pub struct KernelPlane {
     rules: Rules,
     /// What the engine's chains were seen to hold, until the next look.
     accepts: Option<Accepts>,
-    /// Where connections were led when this last looked.
-    backends: BTreeSet<IpAddr>,
+    /// By which plan connections are led.
+    led: Arc<Desired>,
     /// Closed when this ends; taken again by the next daemon.
     _hold: UnixListener,
 }
@@ -99,8 +98,8 @@ impl KernelPlane {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(KernelError::Socket)?;
         tokio::spawn(connection);
         let netlink = Netlink::new(handle);
-        let backends = BTreeSet::new();
-        Ok(Self { netlink, rules: Rules::default(), accepts: None, backends, _hold: hold })
+        let led = Arc::default();
+        Ok(Self { netlink, rules: Rules::default(), accepts: None, led, _hold: hold })
     }
 
     /// Follows the plan, once there is one, until `stop`; tells `led` whether all of it is as it should be and leads packets,
@@ -123,6 +122,9 @@ impl KernelPlane {
         let mut tick = tokio::time::interval(LOOK_PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failure = String::new();
+        // The plan by which links are known to be joined, until there is a reason to look.
+        let mut joined_by: Option<Arc<Desired>> = None;
+        let mut was_called_away = false;
         loop {
             let wanted = plan.borrow_and_update().clone();
             if let Some(wanted) = wanted {
@@ -133,7 +135,11 @@ impl KernelPlane {
                         last.is_none_or(|last| !Arc::ptr_eq(&last, &wanted))
                     });
                 }
-                let joined = self.join(&wanted).await;
+                let joined = match joined_by.take().filter(|held| wanted.joins_as(held)) {
+                    Some(_) => Ok(()),
+                    None => self.join(&wanted).await,
+                };
+                joined_by = joined.is_ok().then(|| wanted.clone());
                 let outcome = walls.and(joined);
                 led.send_replace(outcome.is_ok() && !wanted.rules.tables.is_empty());
                 note(&outcome, &mut failure);
@@ -143,11 +149,20 @@ impl KernelPlane {
                 changed = plan.changed() => if changed.is_err() { break },
                 Some(()) = links.next() => {
                     stirred.send_replace(());
+                    joined_by = None;
                 }
                 _ = tick.tick() => {
                     stirred.send_replace(());
+                    joined_by = None;
                     self.accepts = None;
-                    self.rules.look_again().await;
+                    // A look at many rules takes long. What is new comes first, but not twice.
+                    was_called_away = tokio::select! {
+                        () = self.rules.look_again() => false,
+                        Ok(()) = plan.changed(), if !was_called_away => true,
+                    };
+                    if was_called_away {
+                        tick.reset_immediately();
+                    }
                 }
             }
         }
@@ -159,12 +174,12 @@ impl KernelPlane {
     /// Says what could not be done.
     pub async fn clear(&mut self) -> Result<(), KernelError> {
         self.accepts = None;
-        let none = Desired::default();
+        let none = Arc::default();
         self.lead(&none).await.and(self.join(&none).await)
     }
 
     /// Brings packet rules to what they should be. The walls stand before what they keep apart is joined.
-    async fn lead(&mut self, wanted: &Desired) -> Result<(), KernelError> {
+    async fn lead(&mut self, wanted: &Arc<Desired>) -> Result<(), KernelError> {
         let set = self.rules.set(&wanted.rules).await;
         self.forget_exchanges(wanted).await;
         set
@@ -190,9 +205,9 @@ impl KernelPlane {
     }
 
     /// Who exchanges UDP packets with a task that is led to no more would do so for ever.
-    async fn forget_exchanges(&mut self, wanted: &Desired) {
-        let gone: BTreeSet<IpAddr> = self.backends.difference(&wanted.backends).copied().collect();
-        self.backends.clone_from(&wanted.backends);
+    async fn forget_exchanges(&mut self, wanted: &Arc<Desired>) {
+        let gone = wanted.left_since(&self.led);
+        self.led = wanted.clone();
         if gone.is_empty() {
             return;
         }
