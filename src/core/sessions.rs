@@ -18,8 +18,8 @@ const RECONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long engines may take to find a new leader: they wait up to 8 s between two tries.
 const ENGINE_TAKEOVER_MAX: Duration = Duration::from_secs(16);
 
-/// How long agents of skep may take, which try more than once a second.
-const SKEP_TAKEOVER_MAX: Duration = Duration::from_secs(3);
+/// How long agents of skep may take, which try once a second at least.
+const SKEP_TAKEOVER_MAX: Duration = Duration::from_secs(4);
 
 /// Shortest silence that counts, whatever the cluster's setting says.
 const SILENCE_MIN: Duration = Duration::from_secs(2);

@@ -8,8 +8,8 @@ use crate::id::NodeId;
 /// Waits before a round of tries, doubling from the first to the second. A new leader gives its nodes a few seconds to come.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(400));
 
-/// Rounds after which no leader is about to come, and the wait from then on.
-const PATIENT: (usize, Duration) = (25, Duration::from_secs(2));
+/// Rounds after which no leader is about to come, and the wait from then on: short beside what a new leader gives its nodes.
+const PATIENT: (usize, Duration) = (25, Duration::from_secs(1));
 
 /// Managers remembered; a cluster with more is none of ours.
 const MANAGERS_MAX: usize = 64;
@@ -155,7 +155,7 @@ mod tests {
         };
         assert_eq!(waits(&mut list, 8), [0, 0, 50, 0, 100, 0, 200, 0]);
         assert_eq!(waits(&mut list, 40).iter().max(), Some(&200));
-        assert_eq!(waits(&mut list, 40).iter().max(), Some(&1000));
+        assert_eq!(waits(&mut list, 40).iter().max(), Some(&500));
         list.opened("a");
         assert_eq!(waits(&mut list, 1), [0]);
         let longest = (0..1024).map(|roll| {

@@ -119,9 +119,9 @@ fn after_a_change_of_leader_nodes_are_unknown_until_they_come() {
 fn agents_of_skep_find_a_new_leader_sooner() {
     let (node, agent) = (node(1), NodeAgent::Skep { version: "1".to_owned() });
     let mut sessions = Sessions::take_over([(&node, &agent)], Duration::from_secs(5), at(0));
-    look_until(&mut sessions, 2999);
+    look_until(&mut sessions, 3999);
     assert_eq!(state(&sessions), NodeState::Unknown);
-    look_until(&mut sessions, 3000);
+    look_until(&mut sessions, 4000);
     assert_eq!(sessions.verdict(&node), Some((NodeState::Down, NOT_BACK)));
 }
 
@@ -153,8 +153,8 @@ fn nodes_are_waited_for_until_they_lead_by_the_state_or_are_down() {
     assert!(sessions.is_behind(&[node(1), node(2)].into(), 7));
     sessions.close(&node(1), "s", at(10));
     assert!(behind(&sessions, 1), "its kernel goes on");
-    look_until(&mut sessions, 3000);
-    assert!(!behind(&sessions, 2), "it is down");
     look_until(&mut sessions, 3010);
+    assert!(!behind(&sessions, 1), "it is down");
+    look_until(&mut sessions, 4000);
     assert!(!sessions.is_behind(&[node(1), node(2)].into(), 7));
 }
