@@ -181,6 +181,10 @@ impl World {
         self.moved_at = self.now;
         while self.now < rest_by && !self.is_at_rest() {
             self.run_for(LOOK)?;
+            // What a user asked for long ago may have been committed only now.
+            if !self.wishes().is_empty() {
+                self.repair()?;
+            }
         }
         let leader = self.leader().unwrap_or(0);
         let wall = self.machines[leader].node.wall(self.now);
