@@ -18,7 +18,7 @@ use tonic_prost::ProstCodec;
 use crate::managers::{join, managers, token};
 use crate::rotation::{rotate, rotated};
 use crate::workers::{id_of, node_is, set};
-use crate::world::{Site, within};
+use crate::world::{Daemon, Site, within};
 
 /// Every method that managers serve each other and their nodes, and whether workers may call it.
 const METHODS: &[(&str, bool)] = &[
@@ -135,10 +135,21 @@ fn days_ago(days: i64) -> i64 {
     i64::try_from(now).expect("it fits") - days * 86_400
 }
 
-/// Puts a certificate of a day that was signed then, by the clock of whoever signed it, in the place of a worker's.
-fn replace(site: &Site, root: &skep_pki::RootCa, cluster: &str, node: &NodeId, signed: i64) {
+/// A worker that is off, with a certificate of a day that was signed so many days ago.
+async fn worker_that_is_off(sites: &[Site], managers: &[Daemon], days: i64) -> (Site, NodeId) {
+    let site = Site::new();
+    let worker = join(&site, &sites[0], &token(&managers[0], "Worker").await).await;
+    let node = id_of(&worker).await;
+    // The cluster's own root is too young to have signed anything that ran out.
+    let root = skep_pki::RootCa::generate(days_ago(10)).expect("a root");
+    rotate(&managers[0], Some(&root)).await;
+    rotated(&managers[0]).await;
+    worker.stop().await;
+    managers[0].until("it is missed", |state, _| node_is(state, &node, NodeState::Down)).await;
+    let cluster = managers[0].client.get("/swarm").await.ok()["ID"].clone();
+    let cluster = cluster.as_str().expect("an id");
     let (role, day) = (skep_pki::NodeRole::Worker, Duration::from_secs(86_400));
-    let made = skep_pki::generate_node(root, node.as_str(), role, cluster, signed, day);
+    let made = skep_pki::generate_node(&root, node.as_str(), role, cluster, days_ago(days), day);
     let made = made.expect("a certificate");
     let folder = site.data_dir().join("certificates");
     for (name, text) in [
@@ -147,21 +158,13 @@ fn replace(site: &Site, root: &skep_pki::RootCa, cluster: &str, node: &NodeId, s
     ] {
         std::fs::write(folder.join(name), text).expect("it can be written");
     }
+    (site, node)
 }
 
 #[tokio::test]
 async fn a_node_whose_certificate_does_not_hold_yet_gets_another_one() {
     let (sites, managers) = managers(1).await;
-    let site = Site::new();
-    let worker = join(&site, &sites[0], &token(&managers[0], "Worker").await).await;
-    let node = id_of(&worker).await;
-    let root = skep_pki::RootCa::generate(days_ago(10)).expect("a root");
-    rotate(&managers[0], Some(&root)).await;
-    rotated(&managers[0]).await;
-    worker.stop().await;
-    managers[0].until("it is missed", |state, _| node_is(state, &node, NodeState::Down)).await;
-    let cluster = managers[0].client.get("/swarm").await.ok()["ID"].clone();
-    replace(&site, &root, cluster.as_str().expect("an id"), &node, days_ago(-365));
+    let (site, node) = worker_that_is_off(&sites, &managers, -365).await;
     let trust = credentials(&site);
     for (path, _) in METHODS {
         let (code, text) = call(&sites[0], &trust, path).await;
@@ -179,17 +182,7 @@ async fn a_node_whose_certificate_does_not_hold_yet_gets_another_one() {
 #[tokio::test]
 async fn a_node_whose_certificate_ran_out_comes_back_where_users_allow_it() {
     let (sites, managers) = managers(2).await;
-    let site = Site::new();
-    let worker = join(&site, &sites[0], &token(&managers[0], "Worker").await).await;
-    let node = id_of(&worker).await;
-    // The cluster's own root is too young to have signed anything that ran out.
-    let root = skep_pki::RootCa::generate(days_ago(10)).expect("a root");
-    rotate(&managers[0], Some(&root)).await;
-    rotated(&managers[0]).await;
-    worker.stop().await;
-    managers[0].until("it is missed", |state, _| node_is(state, &node, NodeState::Down)).await;
-    let cluster = managers[0].client.get("/swarm").await.ok()["ID"].clone();
-    replace(&site, &root, cluster.as_str().expect("an id"), &node, days_ago(2));
+    let (site, node) = worker_that_is_off(&sites, &managers, 2).await;
     let trust = credentials(&site);
     let worker = site.start().await;
     let renewal = "/docker.swarmkit.v1.NodeCA/IssueNodeCertificate";
