@@ -377,7 +377,7 @@ impl Config {
         Ok(Self {
             hosts,
             engine: args.engine.or(file.engine).unwrap_or_else(|| unix(DEFAULT_ENGINE)),
-            run_dir: PathBuf::from("/run/skep/files"),
+            run_dir: PathBuf::from(skep_core::agent::FILES_DIR),
             data_dir: std::path::absolute(&data_dir).unwrap_or(data_dir),
             advertise_addr: args.advertise_addr.or(file.advertise_addr),
             managers: managers.into_iter().map(|manager| manager.0).collect(),

@@ -7,6 +7,7 @@
 //! | roles | `run` | `shutdown` is cancelled |
 //! | the tasks of a manager or worker | `Member`, `Worker` (see there) | the node leaves, its role changes, or `shutdown` is cancelled |
 
+mod assigner;
 mod attach;
 mod certificates;
 mod data_dir;

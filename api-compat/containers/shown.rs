@@ -1,10 +1,12 @@
 //! Containers as the cluster sees them: their networks by the ids that lists of networks have, and without the mounts that
 //! secrets and configs are to the engine. Changes what is told alone.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use skep_core::agent::FILES_DIR;
 use skep_core::agent::container::TASK_ID_LABEL;
 use skep_core::id::{NetworkId, TaskId};
 use skep_core::model::service::Runtime;
@@ -16,9 +18,6 @@ use crate::call::{Call, collect_json};
 use crate::dialect;
 use crate::networks::field;
 use crate::reply::{self, Reply};
-
-/// Where the files of secrets and configs lie.
-const FILES_DIR: &str = "/run/skep/files/";
 
 /// Answers `GET /containers/{id}/json`.
 ///
@@ -114,7 +113,7 @@ fn networks_of(state: &State, container: &Value) -> (Vec<(String, NetworkId)>, b
 
 /// Leaves out what is mounted for secrets and configs, as Docker does.
 fn hide_files(container: &mut Value) {
-    let is_file = |mount: &Value| field(mount, "Source").starts_with(FILES_DIR);
+    let is_file = |mount: &Value| Path::new(field(mount, "Source")).starts_with(FILES_DIR);
     if let Some(mounts) = container.get_mut("Mounts").and_then(Value::as_array_mut) {
         mounts.retain(|mount| !is_file(mount));
     }

@@ -20,16 +20,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use skep_api::backend::BackendError;
-use skep_core::assign::{Assigned, assigned};
 use skep_core::command::{Command, Proposal};
 use skep_core::id::{NodeId, TaskId};
 use skep_core::model::task::TaskStatus;
-use skep_core::state::{Applied, Rejected, State};
+use skep_core::state::{Applied, Rejected};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::assigner::assign_once_current;
 use super::data_dir::DataDir;
 use super::enrol::plain;
 use super::identity::Identity;
@@ -65,9 +65,6 @@ use skep_raft::{DataKey, ProposeError, RaftError, RaftNode, RaftOptions};
 
 /// How long a change of the unlock key may take to reach the disk.
 const KEY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// Between two tries to learn what is current; without a quorum nothing tells.
-const CATCH_UP_PERIOD: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What every member of this process shares.
 #[derive(Clone)]
@@ -445,59 +442,4 @@ fn way(reader: &Reader, relays: Arc<Relays>, in_force: watch::Receiver<u64>) -> 
         told: watch::channel(None).0,
         open: watch::channel(None).0,
     })
-}
-
-/// Assigns nothing before this node's copy of the state holds all that was ever acknowledged: by an older one it would end
-/// what runs. A manager that starts, or has just come, learns that from the leader.
-async fn assign_once_current(
-    raft: Arc<RaftNode>,
-    node: NodeId,
-    sender: watch::Sender<Option<Arc<Assigned>>>,
-    stop: CancellationToken,
-) {
-    let current = async {
-        while !raft.read().await.is_ok_and(|state| state.nodes().contains_key(&node)) {
-            clock::sleep(CATCH_UP_PERIOD).await;
-        }
-    };
-    tokio::select! {
-        () = Box::pin(current) => {}
-        () = stop.cancelled() => return,
-    }
-    assign(raft.watch(), node, sender, stop).await;
-}
-
-/// Turns states into what a node must run, until `stop`.
-pub(super) async fn assign(
-    mut states: watch::Receiver<Arc<State>>,
-    node: NodeId,
-    sender: watch::Sender<Option<Arc<Assigned>>>,
-    stop: CancellationToken,
-) {
-    let mut last: Option<Arc<State>> = None;
-    loop {
-        let state = states.borrow_and_update().clone();
-        if last.as_ref().is_none_or(|last| may_change_assignment(last, &state)) {
-            let wanted = assigned(&state, &node);
-            sender.send_if_modified(|held| {
-                let differs = held.as_ref().is_none_or(|held| !held.is_same(&wanted));
-                if differs {
-                    *held = Some(Arc::new(wanted));
-                }
-                differs
-            });
-        }
-        last = Some(state);
-        tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-fn may_change_assignment(last: &State, next: &State) -> bool {
-    !(last.tasks().ptr_eq(next.tasks())
-        && last.networks().ptr_eq(next.networks())
-        && last.secrets().ptr_eq(next.secrets())
-        && last.configs().ptr_eq(next.configs()))
 }

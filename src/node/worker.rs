@@ -28,10 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{info, warn};
 
+use super::assigner::assign;
 use super::certificates::Certificates;
 use super::data_dir::StoredCertificate;
 use super::identity::Identity;
-use super::member::{Surroundings, assign};
+use super::member::Surroundings;
 use crate::agent::link::{self, Manager, Open, Way};
 use crate::agent::relay::Relays;
 use crate::agent::status::{ReportError, ReportSink};

@@ -18,7 +18,7 @@ pub use compare::{Comparison, Sight, compare, needed_networks, stale_files};
 pub use container::{ContainerPlan, FileMount, NodeContext, container_plan};
 pub use manager_list::{Attempt, ManagerList};
 pub use network::{NetworkPlan, Networking, network_plan};
-pub use payload::{PayloadFile, payload_files};
+pub use payload::{FILES_DIR, PayloadFile, payload_files};
 pub use recover::{Found, Recovery, recover};
 pub use reports::ReportQueue;
 pub use step::{Container, Health, Observed, Progress, Step, step};

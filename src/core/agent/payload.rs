@@ -12,6 +12,9 @@ use crate::model::secret::{Config, Secret};
 use crate::model::task::Task;
 use crate::model::{Driver, Sensitive};
 
+/// Where the files lie on a host, a folder a node; what mounts them is recognised by it.
+pub const FILES_DIR: &str = "/run/skep/files";
+
 /// A file to mount into a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadFile {
