@@ -23,16 +23,20 @@ pub(super) async fn assign_once_current(
     sender: watch::Sender<Option<Arc<Assigned>>>,
     stop: CancellationToken,
 ) {
-    let current = async {
-        while !raft.read().await.is_ok_and(|state| state.nodes().contains_key(&node)) {
-            clock::sleep(CATCH_UP_PERIOD).await;
-        }
-    };
+    let current = catch_up(&raft, |state| state.nodes().contains_key(&node));
     tokio::select! {
         () = Box::pin(current) => {}
         () = stop.cancelled() => return,
     }
     assign(raft.watch(), node, sender, stop).await;
+}
+
+/// Waits until this node's copy of the state is as new as the leader's and `holds`. On the way there it passes through all that
+/// was, such as an earlier time of the same node among the managers.
+pub(super) async fn catch_up(raft: &RaftNode, holds: impl Fn(&State) -> bool) {
+    while !raft.read().await.is_ok_and(|state| holds(&state)) {
+        clock::sleep(CATCH_UP_PERIOD).await;
+    }
 }
 
 /// Turns states into what a node must run, until `stop`.

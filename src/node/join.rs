@@ -16,6 +16,7 @@ use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 use tracing::{info, warn};
 
+use super::assigner::catch_up;
 use super::enrol::{EnrolError, Enrolled, enrol};
 use super::member::Member;
 use super::worker::Worker;
@@ -159,14 +160,12 @@ impl Node {
         let identity = &member.identity;
         ask_any_to_join(member, remotes).await?;
         let mut states = member.raft.watch();
-        let arrived = states.wait_for(|state| {
+        // An older state may ask for another key, or none, on what is on disk.
+        let arrived = catch_up(&member.raft, |state| {
             state.nodes().get(&identity.node).is_some_and(|node| node.manager.is_some())
         });
-        match tokio::time::timeout(GROUP_LIMIT, arrived).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(BackendError::NotManager),
-            Err(_) => return Err(BackendError::Timeout),
-        }
+        let arrived = tokio::time::timeout(GROUP_LIMIT, Box::pin(arrived)).await;
+        arrived.map_err(|_| BackendError::Timeout)?;
         member.key_kept().await?;
         let data = &self.around.data;
         let written = data.join(identity).and_then(|()| data.reseal(member.key(), true));
