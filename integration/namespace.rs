@@ -165,6 +165,18 @@ impl Namespace {
         command
     }
 
+    /// Does work inside, on a thread of its own and with what that needs to wait.
+    pub fn enter<T: Send>(&self, work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
+        let space = std::fs::File::open(self.path())?;
+        let inside = || {
+            nix::sched::setns(&space, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(work())
+        };
+        let worked = std::thread::scope(|scope| scope.spawn(inside).join());
+        worked.map_err(|_panicked| anyhow::anyhow!("the work in {} panicked", self.name))?
+    }
+
     /// Takes it away before the value ends; nothing may run in it any more.
     pub fn remove(&self) -> Result<()> {
         sh("ip", &["netns", "del", &self.name]).map(drop)

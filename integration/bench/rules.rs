@@ -1,10 +1,9 @@
-//! What packet rules cost with ever more services: planned by the core, set by nft in a network of their own.
+//! What packet rules cost with ever more services: planned by the core, set in a network of their own.
 
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use skep::dataplane::Rules;
 use skep_core::net::plan::desired;
 use skep_core::net::planner::Planner;
 use skep_core::net::served::may_differ;
@@ -20,29 +19,32 @@ const LOADS: u32 = 3;
 
 pub fn measure(table: &mut Table) -> Result<()> {
     for services in SERVICES {
-        with(services, table).with_context(|| format!("{services} services"))?;
+        let space = Namespace::new(ADDRESS)?;
+        space
+            .enter(async || with(services, table).await)
+            .with_context(|| format!("{services} services"))?;
     }
     Ok(())
 }
 
-fn with(services: u32, table: &mut Table) -> Result<()> {
+async fn with(services: u32, table: &mut Table) -> Result<()> {
     let mut cluster = Synthetic::new(services);
     let mut view = Incoming::default();
     cluster.parts().for_each(|part| view.take(part));
     let host = host();
-    let space = Namespace::new(ADDRESS)?;
     let mut last = view.shown(0);
     let (mut loads, mut whole) = (Times::default(), Times::default());
     let mut planner = Planner::new(host.clone());
     let mut held = planner.follow(&last).clone();
-    let text = held.rules.whole([]);
+    let mut rules = Rules::default();
     for _ in 0..LOADS {
         let began = Instant::now();
         let anew = desired(&last, &host);
         whole.add(began.elapsed());
         ensure!(anew == held, "a plan made anew is another");
+        rules = Rules::default();
         let began = Instant::now();
-        nft(&space, &text)?;
+        rules.set(&held.rules).await?;
         loads.add(began.elapsed());
     }
     let (mut changes, mut planned, mut set) =
@@ -55,32 +57,22 @@ fn with(services: u32, table: &mut Table) -> Result<()> {
         ensure!(may_differ(&last, &state), "a backend more or less is served");
         let wanted = planner.follow(&state).clone();
         ensure!(wanted != held, "a backend more or less is planned");
-        let text = wanted.rules.since(&held.rules);
         planned.add(began.elapsed());
         let until_set = Instant::now();
-        nft(&space, &text)?;
+        rules.set(&wanted.rules).await?;
         set.add(until_set.elapsed());
         changes.add(began.elapsed());
         (last, held) = (state, wanted);
     }
-    let size = text.len() / 1024;
     let mut row = |measure: &str, times: &Times, aim: &str| {
         let measure = format!("{services} services: {measure}");
         table.row(&measure, ["", "", &times.show(), ""], aim);
     };
     row("all rules planned anew", &whole, "");
-    row(&format!("all rules set at once ({size} KiB)"), &loads, "");
+    row("all rules set at once (nft)", &loads, "");
     let aim = if services == 1000 { "20 ms" } else { "" };
     row("one backend more or less, planned and set", &changes, aim);
     row("… of which planning", &planned, "");
-    row("… of which nft", &set, "");
-    Ok(())
-}
-
-fn nft(space: &Namespace, text: &str) -> Result<()> {
-    let mut command = space.command("nft");
-    let mut child = command.args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
-    child.stdin.take().context("stdin is piped")?.write_all(text.as_bytes())?;
-    ensure!(child.wait()?.success(), "nft refused the rules");
+    row("… of which setting", &set, "");
     Ok(())
 }

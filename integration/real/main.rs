@@ -43,6 +43,7 @@ mod power_cut;
 mod proxy;
 mod renewal;
 mod restart;
+mod rules;
 mod stack;
 mod starved;
 mod stock_workers;

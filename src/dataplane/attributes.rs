@@ -15,14 +15,20 @@ const TYPE: u16 = 0x3fff;
 
 /// Splits what the kernel sent into messages: type and body.
 pub(super) fn messages(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    sequenced(bytes).map(|(kind, _, body)| (kind, body))
+}
+
+/// Splits what the kernel sent into messages: type, sequence number and body.
+pub(super) fn sequenced(bytes: &[u8]) -> impl Iterator<Item = (u16, u32, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?);
         let length = usize::try_from(length).ok()?;
         let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
+        let sequence = u32::from_ne_bytes(rest.get(8..12)?.try_into().ok()?);
         let body = rest.get(HEAD..length)?;
         rest = rest.get(aligned(length)..).unwrap_or_default();
-        Some((kind, body))
+        Some((kind, sequence, body))
     })
 }
 
@@ -52,6 +58,11 @@ pub(super) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(value);
     bytes.resize(aligned(bytes.len()), 0);
+}
+
+/// Writes an attribute that is a name, which ends with a zero.
+pub(super) fn put_name(bytes: &mut Vec<u8>, kind: u16, name: &str) {
+    put(bytes, kind, &[name.as_bytes(), &[0]].concat());
 }
 
 /// Messages and attributes begin at multiples of four.

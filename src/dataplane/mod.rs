@@ -40,7 +40,7 @@ pub use dns::message;
 
 pub use drain::{Drains, Leading};
 pub use endpoints::Endpoints;
-pub use kernel::KernelError;
+pub use kernel::{KernelError, Rules};
 
 pub use wireguard::{OwnKey, ProcessError, carrier, run_process};
 

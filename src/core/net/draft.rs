@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use imbl::OrdSet;
 
+use super::element::Value;
 use super::family::Family;
 use super::kernel::{Desired, Forward, Local, Neighbour};
 use super::lead::{Virtual, put_port, take_port};
@@ -250,12 +251,12 @@ fn answered(segment: &Segment<'_>, addr: Ipv4Addr) -> (impl Iterator<Item = Loca
 /// A task that reaches itself by way of its service would take the answer for its own.
 fn put_own(desired: &mut Desired, addr: IpAddr) {
     for (_, table) in tables(desired).filter(|(family, _)| *family == Family::of(addr)) {
-        table.put_element("hairpin", format!("{addr} . {addr}"), String::new());
+        table.put_element("hairpin", (addr, addr), Value::Nothing);
     }
 }
 
 fn take_own(desired: &mut Desired, addr: IpAddr) {
     for (_, table) in tables(desired).filter(|(family, _)| *family == Family::of(addr)) {
-        table.take_element("hairpin", &format!("{addr} . {addr}"));
+        table.take_element("hairpin", (addr, addr));
     }
 }

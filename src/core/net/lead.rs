@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::element::{Key, Part, Value, word};
 use super::family::Family;
 use super::plan::{Segment, Site};
 use super::ports::Publication;
+use super::rule::{Lead, Rule, write_match};
 use super::ruleset::Table;
 use super::{plain, takes_traffic};
 use crate::id::NodeId;
@@ -28,18 +30,16 @@ impl<'a> Virtual<'a> {
     }
 
     /// A connection that the node makes itself leaves by loopback: the address is local.
-    fn keys(&self) -> impl Iterator<Item = String> {
-        [self.segment.bridge.as_str(), "lo"]
-            .map(|link| format!("\"{link}\" . {}", self.addr))
-            .into_iter()
+    fn keys(&self) -> [(&str, IpAddr); 2] {
+        [(&self.segment.bridge, self.addr), ("lo", self.addr)]
     }
 
     /// Leads it to the tasks of its service; tells whether it was led somewhere already.
     pub(super) fn put(&self, site: &Site<'_>, service: &Service, table: &mut Table) -> bool {
         for key in self.keys() {
-            table.put_element("vips", key, format!("goto {}", self.chain));
+            table.put_element("vips", key, Value::Goto(self.chain.clone()));
         }
-        table.put_element("virtual_ips", self.addr.to_string(), String::new());
+        table.put_element("virtual_ips", self.addr, Value::Nothing);
         let backends = backends(site, service, self.segment, self.family);
         table.put_chain(&self.chain, "", spread_virtual(&backends))
     }
@@ -47,9 +47,9 @@ impl<'a> Virtual<'a> {
     /// Leads it nowhere.
     pub(super) fn take(&self, table: &mut Table) {
         for key in self.keys() {
-            table.take_element("vips", &key);
+            table.take_element("vips", key);
         }
-        table.take_element("virtual_ips", &self.addr.to_string());
+        table.take_element("virtual_ips", self.addr);
         table.chains.remove(&self.chain);
     }
 }
@@ -63,21 +63,21 @@ pub(super) fn put_port(
 ) {
     let Some(rules) = lead_in(publication, mesh, family) else { return };
     let (key, chain) = port_names(publication.protocol, publication.port);
-    table.put_element("ports", key, format!("goto {chain}"));
+    table.put_element("ports", key, Value::Goto(chain.clone()));
     table.put_chain(&chain, "", rules);
 }
 
 /// Leaves a published port to the node's own socket.
 pub(super) fn take_port(protocol: PortProtocol, port: u16, table: &mut Table) {
     let (key, chain) = port_names(protocol, port);
-    table.take_element("ports", &key);
+    table.take_element("ports", key);
     table.chains.remove(&chain);
 }
 
 /// Returns the key of a port, and the name of its chain.
-fn port_names(protocol: PortProtocol, port: u16) -> (String, String) {
-    let protocol = word(protocol);
-    (format!("{protocol} . {port}"), format!("p_{protocol}_{port}"))
+fn port_names(protocol: PortProtocol, port: u16) -> (Key, String) {
+    let key = Key(vec![Part::Protocol(protocol), Part::Port(port)]);
+    (key, format!("p_{}_{port}", word(protocol)))
 }
 
 /// Addresses of a service's tasks on a network, in order.
@@ -110,12 +110,12 @@ fn in_family(segment: &Segment<'_>, family: Family, addr: IpAddr) -> Option<IpAd
 }
 
 /// With no task left nothing is led anywhere, the mesh included: the address is refused where packets for the node come in.
-fn spread_virtual(backends: &[IpAddr]) -> Vec<String> {
+fn spread_virtual(backends: &[IpAddr]) -> Vec<Rule> {
     if backends.is_empty() {
-        return vec!["accept".to_owned()];
+        return vec![Rule::Accept];
     }
     let backends: Vec<_> = backends.iter().map(|addr| (*addr, None)).collect();
-    in_turn("", &backends)
+    in_turn(None, None, &backends)
 }
 
 /// So many tasks get a rule each.
@@ -126,56 +126,51 @@ const RULES_MAX: usize = 16;
 /// Of three tasks the first takes each third connection, the second each second one of the others, the third the rest. A map
 /// would be one rule for all, but for each such map the kernel walks through all of the transaction that it is part of:
 /// with ten thousand services that takes it half a minute. Services with many tasks are few, and have one.
-fn in_turn(matched: &str, tasks: &[(IpAddr, Option<u16>)]) -> Vec<String> {
-    let count = tasks.len();
-    if count > RULES_MAX {
-        let family = tasks.first().map_or(Family::V4, |(addr, _)| Family::of(*addr)).word();
-        let turn = |(turn, (addr, port)): (usize, &(IpAddr, Option<u16>))| match port {
-            Some(port) => format!("{turn} : {addr} . {port}"),
-            None => format!("{turn} : {addr}"),
-        };
-        let turns = tasks.iter().enumerate().map(turn).collect::<Vec<_>>().join(", ");
-        return vec![format!("{matched}dnat {family} to numgen inc mod {count} map {{ {turns} }}")];
+fn in_turn(
+    place: Option<&Place>,
+    protocol: Option<PortProtocol>,
+    tasks: &[(IpAddr, Option<u16>)],
+) -> Vec<Rule> {
+    if tasks.len() > RULES_MAX {
+        return vec![in_map(place, protocol, tasks)];
     }
-    let rule = |(place, (addr, port)): (usize, &(IpAddr, Option<u16>))| {
-        let turn = match count - place {
-            1 => String::new(),
-            left => format!("numgen inc mod {left} == 0 "),
-        };
-        let to = match port {
-            Some(port) => SocketAddr::new(*addr, *port).to_string(),
-            None => addr.to_string(),
-        };
-        format!("{matched}{turn}dnat to {to}")
+    let left = (1..=tasks.len()).rev().filter_map(|left| u32::try_from(left).ok());
+    let rule = |(left, (addr, port)): (u32, &(IpAddr, Option<u16>))| {
+        let one_in = (left > 1).then_some(left);
+        let (place, addr, port) = (place.cloned(), *addr, *port);
+        Rule::Lead(Lead { place, protocol, one_in, addr, port })
     };
-    tasks.iter().enumerate().map(rule).collect()
+    left.zip(tasks).map(rule).collect()
 }
 
-const fn word(protocol: PortProtocol) -> &'static str {
-    match protocol {
-        PortProtocol::Tcp => "tcp",
-        PortProtocol::Udp => "udp",
-        PortProtocol::Sctp => "sctp",
-    }
+fn in_map(
+    place: Option<&Place>,
+    protocol: Option<PortProtocol>,
+    tasks: &[(IpAddr, Option<u16>)],
+) -> Rule {
+    let family = tasks.first().map_or(Family::V4, |(addr, _)| Family::of(*addr)).word();
+    let turn = |(turn, (addr, port)): (usize, &(IpAddr, Option<u16>))| match port {
+        Some(port) => format!("{turn} : {addr} . {port}"),
+        None => format!("{turn} : {addr}"),
+    };
+    let turns = tasks.iter().enumerate().map(turn).collect::<Vec<_>>().join(", ");
+    let count = tasks.len();
+    let mut text = String::new();
+    // Writing to a string never fails.
+    let _ = write_match(&mut text, place, protocol);
+    Rule::Written(format!("{text}dnat {family} to numgen inc mod {count} map {{ {turns} }}"))
 }
 
 /// Leads a published port to its tasks; absent with none, so that the node's own socket answers.
-fn lead_in(publication: &Publication, mesh: &Segment<'_>, family: Family) -> Option<Vec<String>> {
+fn lead_in(publication: &Publication, mesh: &Segment<'_>, family: Family) -> Option<Vec<Rule>> {
     let backend =
         |backend: &SocketAddr| Some((in_family(mesh, family, backend.ip())?, Some(backend.port())));
     let backends: Vec<_> = publication.backends.iter().filter_map(backend).collect();
-    if backends.is_empty() {
+    let place = publication.place.as_ref();
+    let is_elsewhere =
+        |place: &Place| matches!(place, Place::Address(addr) if Family::of(*addr) != family);
+    if backends.is_empty() || place.is_some_and(is_elsewhere) {
         return None;
     }
-    let protocol = word(publication.protocol);
-    let place = match &publication.place {
-        None => String::new(),
-        Some(Place::Interface(name)) => format!("iifname \"{name}\" "),
-        Some(Place::Address(addr)) if Family::of(*addr) == family => {
-            format!("{} daddr {addr} ", family.word())
-        }
-        // Of the other family it is not.
-        Some(Place::Address(_)) => return None,
-    };
-    Some(in_turn(&format!("{place}meta l4proto {protocol} "), &backends))
+    Some(in_turn(place, Some(publication.protocol), &backends))
 }

@@ -2,9 +2,11 @@
 
 pub mod amiss;
 pub mod bridges;
+pub mod changes;
 pub mod cidr;
 mod draft;
 pub mod drain;
+pub mod element;
 pub mod family;
 #[cfg(test)]
 mod fixture;
@@ -18,6 +20,7 @@ mod peers;
 pub mod plan;
 pub mod planner;
 pub mod ports;
+pub mod rule;
 mod rules;
 pub mod ruleset;
 pub mod served;

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::element::{Key, Part, Value};
 use super::family::Family;
 use super::mac::Mac;
 use super::plan::{MARK, MARK_MASK, Segment, Site, mark_of};
@@ -19,10 +20,9 @@ pub(super) fn nat(site: &Site<'_>, family: Family) -> Table {
     table.sets.insert("virtual_ips", Set::new(types));
     let types = family.either("ifname . ipv4_addr : verdict", "ifname . ipv6_addr : verdict");
     table.sets.insert("vips", Set::new(types));
-    let gateways = site
-        .segments
-        .values()
-        .filter_map(|it| Some((format!("\"{}\"", it.bridge), it.gateway_in(family)?.to_string())));
+    let gateways = site.segments.values().filter_map(|it| {
+        Some((Key::from(it.bridge.as_str()), Value::Addr(it.gateway_in(family)?)))
+    });
     let types = family.either("ifname : ipv4_addr", "ifname : ipv6_addr");
     table.sets.insert("gateways", Set { types, elements: gateways.collect() });
     let types = family.either("ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr");
@@ -92,7 +92,8 @@ fn add_mesh(site: &Site<'_>, family: Family, table: &mut Table) {
     let Some(gateway) = mesh.gateway_in(family) else { return };
     let mut came_by = Set::new("ether_addr : mark");
     for addr in site.members(mesh).map(|member| member.addr) {
-        came_by.elements.insert(Mac::of_node(addr).to_string(), format!("0x{:08x}", mark_of(addr)));
+        let mac = Part::Mac(Mac::of_node(addr));
+        came_by.elements.insert(mac.into(), Value::Mark(mark_of(addr)));
     }
     table.sets.insert("ports", Set::new("inet_proto . inet_service : verdict"));
     table.sets.insert("came_by", came_by);
@@ -117,13 +118,13 @@ fn hide_nodes(site: &Site<'_>, mesh: &Segment<'_>, gateway: IpAddr, table: &mut 
     let own = match family {
         Family::V4 => {
             let all = site.members(mesh).map(|member| member.addr).chain([site.host.addr]);
-            table.sets.insert("nodes", Set::of("ipv4_addr", all.map(|addr| addr.to_string())));
+            table.sets.insert("nodes", Set::of("ipv4_addr", all.map(IpAddr::from)));
             "ip saddr 127.0.0.0/8"
         }
         Family::V6 => {
             let others = mesh.network.gateways.keys().filter_map(|id| site.state.nodes().get(id));
             let all = others.flat_map(|node| &node.description.host_addresses);
-            table.sets.insert("nodes", Set::of("ipv6_addr", all.map(ToString::to_string)));
+            table.sets.insert("nodes", Set::of("ipv6_addr", all.copied().map(IpAddr::from)));
             "fib saddr type local"
         }
     };

@@ -8,6 +8,7 @@ use crate::model::service::{Endpoint, PortConfig, VirtualIp};
 use crate::model::tunnel_key::TunnelKey;
 use crate::net::fixture::{World, ip};
 use crate::net::kernel::{Kernel, Link, LinkKind, NetOp, steps};
+use crate::net::ruleset::Chain;
 use crate::net::wireguard::WirePeer;
 
 fn host(number: u64) -> Host {
@@ -77,7 +78,7 @@ fn one_node_alone_needs_no_tunnel() {
     let found = on(&world, 1);
     assert_eq!(found.bridges.len(), 1);
     assert!(found.tunnels.is_empty() && found.returns.is_empty() && found.forwards.is_empty());
-    assert!(!found.rules.whole([]).contains("4789"));
+    assert!(!found.rules.whole([]).to_string().contains("4789"));
     assert_eq!(on(&World::default(), 1), Desired::default());
 }
 
@@ -106,6 +107,18 @@ fn without_keys_nothing_of_an_encrypted_network_crosses_a_wire() {
     assert_eq!(found.wireguard, Some(alone));
     assert_eq!(on(&three_hosts(), 1).wireguard, None);
     assert_eq!(on(&world, 3).wireguard, None, "host 3 has no bridge of it");
+}
+
+#[test]
+fn connections_of_tunnels_are_not_followed() {
+    let wall = wall_of(&on(&three_hosts(), 1));
+    for rule in ["c_heard udp dport 4789 ip saddr", "c_sent udp dport 4789 ip daddr"] {
+        assert!(wall.contains(&format!("{rule} @peers notrack\n")), "{wall}");
+    }
+    let mut alone = World::default();
+    alone.host(1, "127.0.0.1");
+    alone.network("ingress", "10.0.0.0/24").spec.ingress = true;
+    assert!(!wall_of(&on(&alone, 1)).contains("notrack"));
 }
 
 /// Everything a wall does, as it is written.
@@ -186,7 +199,11 @@ fn who_has_the_key_or_the_address_of_another_is_no_peer() {
 }
 
 fn rules_of(desired: &Desired, chain: &str) -> Vec<String> {
-    desired.rules.tables["ip skep"].chains[chain].rules.clone()
+    written(&desired.rules.tables["ip skep"].chains[chain])
+}
+
+fn written(chain: &Chain) -> Vec<String> {
+    chain.rules.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -196,7 +213,7 @@ fn ports_are_open_where_a_label_says() {
         world.label("web", crate::labels::PUBLISH_INTERFACE, place);
         let found = on(&world, 1);
         let chain = found.rules.tables["ip skep"].chains.get("p_tcp_8080");
-        chain.map(|chain| chain.rules.clone()).unwrap_or_default()
+        chain.map(|chain| written(chain)).unwrap_or_default()
     };
     let lead = "meta l4proto tcp dnat to 10.0.0.5:80";
     assert_eq!(rules("eth0"), [format!("iifname \"eth0\" {lead}")]);
@@ -261,7 +278,7 @@ fn what_ipv4_has_ipv6_has_beside_it() {
     assert_eq!(proxies, ["fd00:1::2"]);
     assert_eq!(found.locals.len(), 2);
     let rules = |desired: &Desired, chain: &str| -> Vec<String> {
-        desired.rules.tables["ip6 skep"].chains[chain].rules.clone()
+        written(&desired.rules.tables["ip6 skep"].chains[chain])
     };
     let turns = ["numgen inc mod 2 == 0 dnat to fd00:1::5", "dnat to fd00:1::6"];
     assert_eq!(rules(&found, "v_fd00_1__2"), turns);
@@ -269,7 +286,7 @@ fn what_ipv4_has_ipv6_has_beside_it() {
     let all = all.map(|lead| format!("meta l4proto tcp {lead}"));
     assert_eq!(rules(&third, "p_tcp_8080"), all);
     let nodes = &found.rules.tables["ip6 skep"].sets["nodes"].elements;
-    assert_eq!(nodes.keys().collect::<Vec<_>>(), ["::1"]);
+    assert_eq!(nodes.keys().cloned().collect::<Vec<_>>(), [ip("::1").into()]);
     assert!(
         wall_of(&found).contains("c_in ip6 daddr @gateways6 iifname . ip6 daddr != @own6 drop")
     );
@@ -421,7 +438,7 @@ proptest! {
         }
         let kernel = carried_out(&after, kernel);
         prop_assert_eq!(steps(&after, &kernel), []);
-        let text = after.rules.since(&before.rules);
-        prop_assert_eq!(text.is_empty(), after.rules == before.rules);
+        let changes = after.rules.since(&before.rules);
+        prop_assert_eq!(changes.is_empty(), after.rules == before.rules);
     }
 }

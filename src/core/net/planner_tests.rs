@@ -222,7 +222,7 @@ fn what_is_not_touched_stays_the_same_object() {
         .count();
     assert_eq!(same + 1, chains(after).len());
     assert_eq!(
-        after.rules.since(&before.rules),
+        after.rules.since(&before.rules).to_string(),
         "flush chain ip skep v_10_0_1_52\nadd rule ip skep v_10_0_1_52 accept\n"
     );
 }

@@ -1,6 +1,7 @@
 //! The packet rules of one node: which tables there are, and what no packet may do. Sets none of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::family::Family;
 use super::kernel::RETURN_LINK;
@@ -31,11 +32,11 @@ pub(super) fn ruleset(site: &Site<'_>, tunnels: bool) -> Ruleset {
 fn wall(site: &Site<'_>, tunnels: bool) -> Table {
     let mut table = Table::default();
     let bridges = site.segments.values();
-    let same = bridges.clone().map(|it| format!("\"{0}\" . \"{0}\"", it.bridge));
-    let own = bridges.clone().map(|it| format!("\"{}\" . {}", it.bridge, it.gateway));
-    let gateways = bridges.clone().map(|it| it.gateway.to_string());
-    let links = bridges.clone().map(|it| format!("\"{}\"", it.bridge));
-    let links = links.chain([format!("\"{RETURN_LINK}\"")]);
+    let same = bridges.clone().map(|it| (it.bridge.as_str(), it.bridge.as_str()));
+    let own = bridges.clone().map(|it| (it.bridge.as_str(), IpAddr::from(it.gateway)));
+    let gateways = bridges.clone().map(|it| IpAddr::from(it.gateway));
+    let links = bridges.clone().map(|it| it.bridge.as_str());
+    let links = links.chain([RETURN_LINK]);
     table.sets.insert("links", Set::of("ifname", links));
     table.sets.insert("same", Set::of("ifname . ifname", same));
     table.sets.insert("own", Set::of("ifname . ipv4_addr", own));
@@ -54,11 +55,11 @@ fn wall(site: &Site<'_>, tunnels: bool) -> Table {
     keep_encrypted(site, &mut forward, &mut input, &mut output);
     if tunnels || !output.is_empty() {
         let peers = site.peers.values().map(|peer| peer.addr).chain([site.host.addr]);
-        let peers = peers.map(|addr| addr.to_string());
-        table.sets.insert("peers", Set::of("ipv4_addr", peers));
+        table.sets.insert("peers", Set::of("ipv4_addr", peers.map(IpAddr::from)));
         let port = site.port;
         input.push(format!("udp dport {port} ip saddr != @peers drop"));
         input.push(format!("udp dport {port} meta nfproto ipv6 drop"));
+        follow_no_tunnel(port, &mut table);
     }
     input.extend(
         [
@@ -70,10 +71,9 @@ fn wall(site: &Site<'_>, tunnels: bool) -> Table {
     );
     if site.has(Family::V6) {
         let gateways = bridges.filter_map(|it| Some((it, it.gateway_in(Family::V6)?)));
-        let own = gateways.clone().map(|(it, addr)| format!("\"{}\" . {addr}", it.bridge));
+        let own = gateways.clone().map(|(it, addr)| (it.bridge.as_str(), addr));
         table.sets.insert("own6", Set::of("ifname . ipv6_addr", own));
-        let gateways = gateways.map(|(_, addr)| addr.to_string());
-        table.sets.insert("gateways6", Set::of("ipv6_addr", gateways));
+        table.sets.insert("gateways6", Set::of("ipv6_addr", gateways.map(|(_, addr)| addr)));
         input.push("ip6 daddr @gateways6 iifname . ip6 daddr != @own6 drop".to_owned());
     }
     let hooks = [
@@ -85,6 +85,16 @@ fn wall(site: &Site<'_>, tunnels: bool) -> Table {
         table.put_chain(name, hook, rules);
     }
     table
+}
+
+/// Each connection within a tunnel has a port of its own around it, so that the kernel would remember all of them twice.
+fn follow_no_tunnel(port: u16, table: &mut Table) {
+    for (name, hook, end) in [
+        ("c_heard", "type filter hook prerouting priority -300;", "saddr"),
+        ("c_sent", "type filter hook output priority -300;", "daddr"),
+    ] {
+        table.put_chain(name, hook, [format!("udp dport {port} ip {end} @peers notrack")]);
+    }
 }
 
 /// Keeps what is to be encrypted on the encrypted link, and all else off it; encrypted packets are taken from nodes alone.

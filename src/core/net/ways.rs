@@ -363,7 +363,8 @@ mod tests {
                 for (way, chain) in
                     ways(&state, &node, &service).iter().zip(["v_10_0_1_5", "p_tcp_8080"])
                 {
-                    let text = chains.get(chain).map(|it| it.rules.join(" ")).unwrap_or_default();
+                    let rules = chains.get(chain).into_iter().flat_map(|it| &it.rules);
+                    let text: String = rules.map(ToString::to_string).collect();
                     for last in [6, 7, 8] {
                         let net = if chain.starts_with('v') { 1 } else { 0 };
                         let addr = format!("10.0.{net}.{last}");

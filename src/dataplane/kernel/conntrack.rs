@@ -5,8 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
-
+use super::netfilter::open;
 use crate::dataplane::attributes::{DONE, ERROR, HEAD, NESTED, find, messages, put};
 
 /// A connection is at rest when it had no packet for so long.
@@ -85,13 +84,6 @@ fn deletion(family: u8, first: &[u8]) -> Vec<u8> {
     bytes.extend([family, 0, 0, 0]);
     put(&mut bytes, FIRST | NESTED, first);
     bytes
-}
-
-fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-    Ok(socket)
 }
 
 fn for_each(mut look: impl FnMut(Flow)) -> io::Result<()> {

@@ -2,9 +2,12 @@
 //! changes, and every few seconds for what nobody told of. What it made stays when it stops, so that packets flow on.
 
 mod accepts;
+mod batch;
 mod carry_out;
 mod conntrack;
+mod expressions;
 mod look;
+mod netfilter;
 mod nft;
 mod observe;
 mod settings;
@@ -30,9 +33,9 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 pub use look::look;
+pub use nft::Rules;
 pub use underlay::mtu_of;
 
-use nft::Rules;
 use observe::Netlink;
 
 /// Between two looks when nothing was heard of.
@@ -50,6 +53,9 @@ pub enum KernelError {
     /// It cannot be talked to.
     #[error("cannot talk to the kernel's network")]
     Socket(#[source] io::Error),
+    /// It refused packet rules.
+    #[error("cannot set packet rules")]
+    Rules(#[source] io::Error),
     /// It refused something.
     #[error("cannot {what}")]
     Refused {

@@ -1,55 +1,93 @@
-//! Packet rules, set by nft in one transaction each time, and found again when others take them away.
+//! Packet rules, set in one transaction each time, and found again when others take them away. What follows tasks and
+//! services is told to the kernel itself, all else by nft.
 
-use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+use std::io;
+
 use skep_core::net::TABLES;
 use skep_core::net::ruleset::Ruleset;
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::batch::{Batch, batch};
+use super::netfilter::Netfilter;
 use super::{KernelError, program, program_retried};
 
 const NFT: &str = "nft";
 
 /// The rules in force.
 #[derive(Default)]
-pub(super) struct Rules {
+pub struct Rules {
     /// What was set last; absent before the first time, and once something else was found.
     held: Option<Ruleset>,
     /// The number of the kernel's rules when these were known to be as they were set.
     number: Option<u32>,
     /// How the tables look when they are; absent until the first look after a change.
     seen: Option<Vec<String>>,
+    /// The way to the kernel, once it was needed.
+    kernel: Option<Netfilter>,
 }
 
 impl Rules {
     /// Puts rules in force.
-    pub(super) async fn set(&mut self, wanted: &Ruleset) -> Result<(), KernelError> {
-        let text = match &self.held {
-            Some(held) => wanted.since(held),
-            None => wanted.whole(TABLES),
-        };
-        if text.is_empty() {
-            return Ok(());
+    ///
+    /// # Errors
+    /// Says why they are not.
+    pub async fn set(&mut self, wanted: &Ruleset) -> Result<(), KernelError> {
+        let held = self.held.take();
+        let changes = held.as_ref().map_or_else(|| wanted.whole(TABLES), |it| wanted.since(it));
+        if !changes.is_empty() {
+            let outcome = match batch(&changes) {
+                Some(batch) => self.send(batch).await,
+                None => program(NFT, file_args(), changes.to_string()).await.map(drop),
+            };
+            match outcome {
+                Err(error) if held.is_some() => {
+                    debug!(%error, "the packet rules are others than were set");
+                    let text = wanted.whole(TABLES).to_string();
+                    program_retried(NFT, &["-f", "-"], &text).await?;
+                }
+                outcome => outcome?,
+            }
+            (self.number, self.seen) = (self.generation(), None);
         }
-        let shorter = self.held.take().is_some();
-        let mut outcome = program(NFT, file_args(), text).await;
-        if outcome.is_err() && shorter {
-            outcome = program_retried(NFT, &["-f", "-"], &wanted.whole(TABLES)).await;
-        }
-        outcome?;
         self.held = Some(wanted.clone());
-        (self.number, self.seen) = (generation(), None);
         Ok(())
+    }
+
+    /// Tells the kernel.
+    async fn send(&mut self, batch: Batch) -> Result<(), KernelError> {
+        let kernel = self.kernel.take().map_or_else(Netfilter::open, Ok);
+        let kernel = kernel.map_err(KernelError::Socket)?;
+        // Another one's transaction may take long, and none begins before it has ended.
+        let sent = tokio::task::spawn_blocking(move || {
+            let outcome = kernel.carry_out(&batch);
+            (kernel, outcome)
+        });
+        let (kernel, outcome) =
+            sent.await.map_err(|it| KernelError::Socket(io::Error::other(it)))?;
+        outcome.map_err(KernelError::Rules)?;
+        self.kernel = Some(kernel);
+        Ok(())
+    }
+
+    /// Returns the number of the kernel's packet rules, where it can be told.
+    fn generation(&mut self) -> Option<u32> {
+        let kernel = self.kernel.take().or_else(|| Netfilter::open().ok())?;
+        let number = kernel.number().ok()?;
+        self.kernel = Some(kernel);
+        Some(number)
     }
 
     /// Finds out whether the rules are still as they were set. Where that cannot be told they are set again.
     pub(super) async fn look_again(&mut self) {
-        let Some(held) = &self.held else { return };
-        let number = generation();
+        if self.held.is_none() {
+            return;
+        }
+        let number = self.generation();
         if number.is_some() && number == self.number && self.seen.is_some() {
             return;
         }
         let mut listed = Vec::new();
-        for table in held.tables.keys() {
+        for table in self.held.iter().flat_map(|held| held.tables.keys()) {
             listed.push(list(table).await.unwrap_or_default());
         }
         let unchanged = match &self.seen {
@@ -60,7 +98,7 @@ impl Rules {
             if self.seen.is_some() {
                 warn!("packet rules were changed by others and are set again");
             }
-            *self = Self::default();
+            (self.held, self.number, self.seen) = (None, None, None);
             return;
         }
         // Others may have changed theirs while these were listed: the next look tells.
@@ -76,19 +114,4 @@ pub(super) async fn list(table: &str) -> Result<String, KernelError> {
 
 fn file_args() -> Vec<String> {
     ["-f", "-"].map(str::to_owned).to_vec()
-}
-
-/// Returns the number of the kernel's packet rules, which each change of any of them raises.
-fn generation() -> Option<u32> {
-    /// A request (flag 1) of the subsystem nf_tables (10), message GETGEN (16), of no family; no sequence, no port.
-    const REQUEST: [u8; 20] = [20, 0, 0, 0, 16, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    /// Heads of the message, and of its first attribute, the number (NFTA_GEN_ID, big-endian).
-    const NUMBER_AT: usize = 16 + 4 + 4;
-    let mut socket = Socket::new(NETLINK_NETFILTER).ok()?;
-    socket.bind_auto().ok()?;
-    socket.connect(&netlink_sys::SocketAddr::new(0, 0)).ok()?;
-    socket.send(&REQUEST, 0).ok()?;
-    let (answer, _) = socket.recv_from_full().ok()?;
-    let number = answer.get(NUMBER_AT..NUMBER_AT + 4)?;
-    Some(u32::from_be_bytes(number.try_into().ok()?))
 }
