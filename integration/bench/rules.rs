@@ -36,13 +36,13 @@ async fn with(services: u32, table: &mut Table) -> Result<()> {
     let (mut loads, mut whole) = (Times::default(), Times::default());
     let mut planner = Planner::new(host.clone());
     let mut held = planner.follow(&last).clone();
-    let mut rules = Rules::default();
+    let mut rules = Rules::open()?;
     for _ in 0..LOADS {
         let began = Instant::now();
         let anew = desired(&last, &host);
         whole.add(began.elapsed());
         ensure!(anew == held, "a plan made anew is another");
-        rules = Rules::default();
+        rules = Rules::open()?;
         let began = Instant::now();
         rules.set(&held.rules).await?;
         loads.add(began.elapsed());

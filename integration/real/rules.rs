@@ -115,7 +115,7 @@ fn the_kernel_is_told_what_nft_would_tell_it() -> Result<()> {
     let (told, written) = (Namespace::new(ADDRESS)?, Namespace::new(ADDRESS)?);
     let steps = [(3, 0), (5, 0), (5, 2), (2, 1), (9, 0), (0, 0), (4, 3)];
     told.enter(async || {
-        let mut rules = Rules::default();
+        let mut rules = Rules::open()?;
         let mut first = None;
         for (services, more) in steps {
             let wanted = ruleset(services, more);
@@ -130,6 +130,34 @@ fn the_kernel_is_told_what_nft_would_tell_it() -> Result<()> {
         }
         Ok(())
     })
+}
+
+#[test]
+fn what_others_change_is_set_again() -> Result<()> {
+    let space = Namespace::new(ADDRESS)?;
+    space.enter(async || {
+        let mut rules = Rules::open()?;
+        // So much that the kernel cannot tell of it all.
+        let wanted = ruleset(20, 4);
+        rules.set(&wanted).await?;
+        let expected = listed(&space)?;
+        nft(&space, &["add", "table", "ip", "of_others"], "")?;
+        ensure!(!rules.were_changed(), "nobody changed what is skep's");
+        for change in ["delete element ip skep ports { tcp . 8001 }", "flush ruleset"] {
+            nft(&space, &["-f", "-"], change)?;
+            rules.changed().await;
+            rules.set(&wanted).await?;
+            nft(&space, &["add", "table", "ip", "of_others"], "")?;
+            ensure!(in_order(&listed(&space)?) == in_order(&[&expected[..], &others()].concat()));
+            ensure!(!rules.were_changed(), "one's own change is not another's");
+        }
+        Ok(())
+    })
+}
+
+/// The table of others, as it is listed.
+fn others() -> [Json; 1] {
+    [serde_json::json!({ "table": { "family": "ip", "name": "of_others" } })]
 }
 
 fn nft(space: &Namespace, args: &[&str], input: &str) -> Result<String> {

@@ -15,20 +15,32 @@ const TYPE: u16 = 0x3fff;
 
 /// Splits what the kernel sent into messages: type and body.
 pub(super) fn messages(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    sequenced(bytes).map(|(kind, _, body)| (kind, body))
+    with_heads(bytes).map(|it| (it.kind, it.body))
 }
 
-/// Splits what the kernel sent into messages: type, sequence number and body.
-pub(super) fn sequenced(bytes: &[u8]) -> impl Iterator<Item = (u16, u32, &[u8])> {
+/// A message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    /// Number of the request that it belongs to.
+    pub(super) sequence: u32,
+    /// The socket that this came from.
+    pub(super) port: u32,
+    pub(super) body: &'a [u8],
+}
+
+/// Splits what the kernel sent into messages.
+pub(super) fn with_heads(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?);
         let length = usize::try_from(length).ok()?;
         let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
         let sequence = u32::from_ne_bytes(rest.get(8..12)?.try_into().ok()?);
+        let port = u32::from_ne_bytes(rest.get(12..16)?.try_into().ok()?);
         let body = rest.get(HEAD..length)?;
         rest = rest.get(aligned(length)..).unwrap_or_default();
-        Some((kind, sequence, body))
+        Some(Message { kind, sequence, port, body })
     })
 }
 

@@ -24,7 +24,7 @@ const SIZE_MAX: usize = 128 << 10;
 const ELEMENTS_MAX: usize = 400;
 
 /// The subsystem nf_tables, in the upper half of a message's type.
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 
 /// Types of messages.
 const BEGIN: u16 = 0x10;
@@ -43,7 +43,7 @@ const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
 /// Attributes: the table's name is the first of each message.
-const TABLE: u16 = 1;
+pub(super) const TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
@@ -63,6 +63,16 @@ pub(super) fn batch(changes: &Changes<'_>) -> Option<Batch> {
     let last = writer.ask_for_answer();
     writer.message(END, REQUEST, Subject::Batch, &[]);
     (writer.bytes.len() <= SIZE_MAX).then_some(Batch { bytes: writer.bytes, last })
+}
+
+/// Returns the number of a table's family.
+pub(super) fn family_of(word: &str) -> Option<u8> {
+    match word {
+        "inet" => Some(1),
+        "ip" => Some(2),
+        "ip6" => Some(10),
+        _ => None,
+    }
 }
 
 /// What a message is about.
@@ -115,12 +125,7 @@ impl Writer {
         rest: &[u8],
     ) -> Option<()> {
         let (family, table) = table.split_once(' ')?;
-        let family = match family {
-            "inet" => 1,
-            "ip" => 2,
-            "ip6" => 10,
-            _ => return None,
-        };
+        let family = family_of(family)?;
         let mut body = Vec::new();
         put_name(&mut body, TABLE, table);
         put_name(&mut body, named, name);
@@ -196,7 +201,7 @@ mod tests {
     use skep_core::net::ruleset::{Ruleset, Set, Table};
 
     use super::*;
-    use crate::dataplane::attributes::{find, sequenced};
+    use crate::dataplane::attributes::{Message, find, with_heads};
 
     fn ruleset(link: &str, rules: &[Rule]) -> Ruleset {
         let mut table = Table::default();
@@ -217,17 +222,17 @@ mod tests {
     fn what_follows_tasks_is_one_batch() {
         let (held, wanted) = (ruleset("sk1", &[Rule::Accept]), ruleset("sk2", &[lead(2), lead(1)]));
         let batch = batch(&wanted.since(&held)).expect("nothing in it is nft's");
-        let told: Vec<_> = sequenced(&batch.bytes).collect();
-        let kinds: Vec<_> = told.iter().map(|(kind, ..)| *kind).collect();
+        let told: Vec<Message<'_>> = with_heads(&batch.bytes).collect();
+        let kinds: Vec<_> = told.iter().map(|it| it.kind).collect();
         let expected = [BEGIN, DELETE_RULE, NEW_RULE, NEW_RULE, DELETE_ELEMENTS, NEW_ELEMENTS, END];
         assert_eq!(kinds, expected);
-        assert!(told.iter().map(|(_, sequence, _)| *sequence).eq(0..7));
+        assert!(told.iter().map(|it| it.sequence).eq(0..7));
         assert_eq!(batch.last, 5);
-        for (_, _, body) in &told[1..6] {
-            assert_eq!(body[0], 2, "all of it is of IPv4");
-            assert_eq!(find(&body[4..], &[TABLE]), Some(&b"skep\0"[..]));
+        for it in &told[1..6] {
+            assert_eq!(it.body[0], 2, "all of it is of IPv4");
+            assert_eq!(find(&it.body[4..], &[TABLE]), Some(&b"skep\0"[..]));
         }
-        let (_, _, gone) = told[4];
+        let gone = told[4].body;
         let key = find(&gone[4..], &[ELEMENTS, ITEM, ELEMENT_KEY, 1]);
         assert_eq!(key, Some(&b"sk1\0\0\0\0\0\0\0\0\0\0\0\0\0\x0a\0\0\x02"[..]));
         assert_eq!(find(&gone[4..], &[ELEMENTS, ITEM, ELEMENT_VALUE]), None);

@@ -7,6 +7,7 @@ mod carry_out;
 mod conntrack;
 mod expressions;
 mod look;
+mod monitor;
 mod netfilter;
 mod nft;
 mod observe;
@@ -54,7 +55,7 @@ pub enum KernelError {
     #[error("cannot talk to the kernel's network")]
     Socket(#[source] io::Error),
     /// It refused packet rules.
-    #[error("cannot set packet rules")]
+    #[error("cannot set the kernel's packet rules (nf_tables)")]
     Rules(#[source] io::Error),
     /// It refused something.
     #[error("cannot {what}")]
@@ -105,7 +106,8 @@ impl KernelPlane {
         tokio::spawn(connection);
         let netlink = Netlink::new(handle);
         let led = Arc::default();
-        Ok(Self { netlink, rules: Rules::default(), accepts: None, led, _hold: hold })
+        let rules = Rules::open()?;
+        Ok(Self { netlink, rules, accepts: None, led, _hold: hold })
     }
 
     /// Follows the plan, once there is one, until `stop`; tells `led` whether all of it is as it should be and leads packets,
@@ -130,7 +132,8 @@ impl KernelPlane {
         let mut failure = String::new();
         // The plan by which links are known to be joined, until there is a reason to look.
         let mut joined_by: Option<Arc<Desired>> = None;
-        let mut was_called_away = false;
+        // Who changes rules again and again is not answered more often than one looks.
+        let mut was_mended = false;
         loop {
             let wanted = plan.borrow_and_update().clone();
             if let Some(wanted) = wanted {
@@ -157,18 +160,12 @@ impl KernelPlane {
                     stirred.send_replace(());
                     joined_by = None;
                 }
+                () = self.rules.changed(), if !was_mended => was_mended = true,
                 _ = tick.tick() => {
                     stirred.send_replace(());
                     joined_by = None;
                     self.accepts = None;
-                    // A look at many rules takes long. What is new comes first, but not twice.
-                    was_called_away = tokio::select! {
-                        () = self.rules.look_again() => false,
-                        Ok(()) = plan.changed(), if !was_called_away => true,
-                    };
-                    if was_called_away {
-                        tick.reset_immediately();
-                    }
+                    was_mended = false;
                 }
             }
         }
