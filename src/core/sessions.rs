@@ -61,6 +61,8 @@ enum Standing {
 pub struct Sessions {
     silence_max: Duration,
     nodes: BTreeMap<NodeId, Standing>,
+    /// Nodes that are being registered, and for how many sessions.
+    arriving: BTreeMap<NodeId, u32>,
     looked_at: Timestamp,
 }
 
@@ -87,6 +89,22 @@ impl Sessions {
     pub fn expect(&mut self, node: &NodeId, agent: &NodeAgent, now: Timestamp) {
         if !self.nodes.contains_key(node) {
             self.nodes.insert(node.clone(), awaited(agent, now));
+        }
+    }
+
+    /// Notes that a node is being registered for a session. By that it is ready in the state before its session is open here:
+    /// what is known of it until then is no news. [`Sessions::leave_arrival`] ends it.
+    pub fn arrive(&mut self, node: NodeId) {
+        *self.arriving.entry(node).or_default() += 1;
+    }
+
+    /// Notes that a node's session is open, or will not be.
+    pub fn leave_arrival(&mut self, node: &NodeId) {
+        if let Some(count) = self.arriving.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                self.arriving.remove(node);
+            }
         }
     }
 
@@ -231,7 +249,8 @@ pub fn news(sessions: &mut Sessions, state: &State) -> Vec<Verdict> {
             None => gone.push(id.clone()),
             Some(node) => {
                 let held = (node.status.state, node.status.message.as_str());
-                if node.agent.is_some() && held != (verdict, reason) {
+                let is_news = held != (verdict, reason) && !sessions.arriving.contains_key(id);
+                if node.agent.is_some() && is_news {
                     found.push((id.clone(), verdict, reason.to_owned()));
                 }
             }

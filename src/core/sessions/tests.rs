@@ -1,6 +1,7 @@
 //! Tables of what happens to a node and what is said of it then.
 
 use super::*;
+use crate::model::node::{Node, NodeStatus};
 
 fn node(number: u128) -> NodeId {
     NodeId::from_entropy(number)
@@ -157,4 +158,35 @@ fn nodes_are_waited_for_until_they_lead_by_the_state_or_are_down() {
     assert!(!behind(&sessions, 1), "it is down");
     look_until(&mut sessions, 4000);
     assert!(!sessions.is_behind(&[node(1), node(2)].into(), 7));
+}
+
+#[test]
+fn of_a_node_that_is_being_registered_nothing_old_is_said() {
+    let mut sessions = leader();
+    sessions.open(node(1), "s".to_owned(), at(0));
+    look_until(&mut sessions, 5000);
+    let state = |state| {
+        let status = NodeStatus { state, ..NodeStatus::default() };
+        let agent = Some(NodeAgent::Skep { version: String::new() });
+        let mut cluster = State::default();
+        let node = Node { id: node(1), status, agent, ..Node::default() };
+        cluster.nodes.insert(node.id.clone(), std::sync::Arc::new(node));
+        cluster
+    };
+    let down = vec![(node(1), NodeState::Down, SILENT.to_owned())];
+    assert_eq!(news(&mut sessions, &state(NodeState::Ready)), down);
+    // Two tries at once, of which the first one is given up.
+    sessions.arrive(node(1));
+    sessions.arrive(node(1));
+    assert_eq!(news(&mut sessions, &state(NodeState::Ready)), []);
+    sessions.leave_arrival(&node(1));
+    assert_eq!(news(&mut sessions, &state(NodeState::Ready)), []);
+    sessions.leave_arrival(&node(1));
+    assert_eq!(news(&mut sessions, &state(NodeState::Ready)), down, "nobody came");
+    sessions.arrive(node(1));
+    sessions.open(node(1), "t".to_owned(), at(5001));
+    sessions.leave_arrival(&node(1));
+    assert_eq!(news(&mut sessions, &state(NodeState::Ready)), []);
+    // A leader that lost its table meanwhile knows of no arrival.
+    sessions.leave_arrival(&node(1));
 }

@@ -75,6 +75,7 @@ impl World {
             agent: NodeAgent::Skep { version: "1".to_owned() },
             restarted: attempt == 1,
         };
+        self.with_sessions(place, |sessions, _| sessions.arrive(node.clone()));
         self.propose(place, command, By::Register { node, place: from, attempt });
     }
 
@@ -89,6 +90,10 @@ impl World {
         let name = session.clone();
         let opened =
             done && self.with_sessions(place, |it, now| it.open(node.clone(), name, now)).is_some();
+        let manager = self.machines[place].manager.as_mut();
+        if let Some(sessions) = manager.and_then(|manager| manager.sessions.as_mut()) {
+            sessions.leave_arrival(&node);
+        }
         let state = self.machines[place].manager.as_ref().map(|manager| manager.state.clone());
         let Some(state) = state.filter(|_| opened) else {
             return self.refuse(place, from, attempt);

@@ -148,7 +148,7 @@ impl Dispatcher {
             (told, _) => convert::description(&told.clone().unwrap_or_default())?,
         };
         let description = Box::new(description);
-        self.lead(|_, _| ())?;
+        let _arrival = Arrival::begin(self, node.clone())?;
         let session = NodeId::from_entropy(clock::entropy()).to_string();
         let command = Command::RegisterNode {
             id: node.clone(),
@@ -163,7 +163,6 @@ impl Dispatcher {
         let closed = peer.connection.closed;
         let opened = Opened { node: node.clone(), session: session.clone(), closed };
         self.opened.send(opened).await.map_err(|_| Status::unavailable("the manager stops"))?;
-        self.note_change();
         info!(node.id = %node, peer.addr = %peer.address, "session opened");
         Ok((node, session))
     }
@@ -193,6 +192,29 @@ impl Dispatcher {
             propose_rpc(&self.raft, Command::ReportTasks { node, statuses }).await?;
         }
         Ok(proto::UpdateTaskStatusResponse {})
+    }
+}
+
+/// A node that is being registered, also when its call is given up meanwhile.
+struct Arrival<'a> {
+    dispatcher: &'a Dispatcher,
+    node: NodeId,
+}
+
+impl<'a> Arrival<'a> {
+    fn begin(dispatcher: &'a Dispatcher, node: NodeId) -> Result<Self, Status> {
+        dispatcher.lead(|sessions, _| sessions.arrive(node.clone()))?;
+        Ok(Self { dispatcher, node })
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        if let Some(sessions) = self.dispatcher.sessions.lock().as_mut() {
+            sessions.leave_arrival(&self.node);
+        }
+        // What was held back may have to be said now.
+        self.dispatcher.note_change();
     }
 }
 
