@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use imbl::OrdSet;
 use imbl::ordset::DiffItem;
 
+use super::asking;
 use super::family::Family;
 use super::mac::Mac;
 use super::ruleset::Ruleset;
@@ -130,6 +131,8 @@ pub struct Kernel {
     pub settings: BTreeMap<String, String>,
     /// What the engine's chains for users hold of skep's.
     pub accepts: Accepts,
+    /// The links that have addresses, by these.
+    pub addressed: BTreeMap<Ipv4Addr, String>,
 }
 
 /// What should be. What there is much of costs nothing to copy, and as much to compare as differs.
@@ -153,6 +156,8 @@ pub struct Desired {
     pub settings: BTreeMap<String, (Option<String>, &'static str)>,
     /// See [`Kernel`].
     pub accepts: Accepts,
+    /// This node's address among the nodes; absent where it has no network with others.
+    pub underlay: Option<Ipv4Addr>,
     /// Addresses that connections may be led to.
     pub backends: OrdSet<IpAddr>,
     /// The encrypted way to other nodes; absent where no network here needs one. No step leads there: a process has it.
@@ -174,6 +179,7 @@ impl Desired {
             returns,
             settings,
             accepts,
+            underlay,
             backends: _,
             wireguard: _,
             rules: _,
@@ -187,6 +193,7 @@ impl Desired {
             && *returns == other.returns
             && *settings == other.settings
             && *accepts == other.accepts
+            && *underlay == other.underlay
     }
 
     /// Lists the addresses that connections were led to by another plan, and are no more.
@@ -289,6 +296,7 @@ pub fn steps(desired: &Desired, kernel: &Kernel) -> Vec<NetOp> {
     add_entries(desired, kernel, &kept, &there, &mut steps);
     add_routes(desired, kernel, &there, &mut steps);
     add_settings(desired, kernel, &there, &mut steps);
+    steps.extend(asking::steps(desired, kernel));
     steps
 }
 

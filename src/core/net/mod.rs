@@ -1,6 +1,7 @@
 //! What a node's network should be: names, ports, and the kernel's links, tables and packet rules. Touches no kernel.
 
 pub mod amiss;
+pub mod asking;
 pub mod bridges;
 pub mod changes;
 pub mod cidr;

@@ -173,6 +173,7 @@ pub(super) fn ground(site: &Site<'_>) -> Desired {
     desired.wireguard = encrypted_way(site);
     add_settings(site, &mut desired);
     desired.accepts = accepts(site);
+    desired.underlay = (!desired.tunnels.is_empty()).then_some(site.host.addr);
     desired.rules = rules::ruleset(site, !desired.tunnels.is_empty());
     desired
 }

@@ -19,7 +19,7 @@ pub async fn look(wanted: &Desired, carrier: &Carrier) -> Result<Vec<String>, Ke
     tokio::spawn(connection);
     let mut netlink = Netlink::new(handle);
     let mut kernel = netlink.observe().await?;
-    settings::read(wanted.settings.keys(), &mut kernel);
+    settings::read(wanted, &mut kernel);
     kernel.accepts = accepts::list().await;
     let mut listed = BTreeMap::new();
     for table in TABLES.into_iter().chain([ENGINE_TABLE]) {

@@ -191,7 +191,7 @@ impl KernelPlane {
     /// Brings links and what hangs on them to what they should be.
     async fn join(&mut self, wanted: &Desired) -> Result<(), KernelError> {
         let mut kernel = self.netlink.observe().await?;
-        settings::read(wanted.settings.keys(), &mut kernel);
+        settings::read(wanted, &mut kernel);
         kernel.accepts = match &self.accepts {
             Some(held) => held.clone(),
             None => accepts::list().await,

@@ -95,10 +95,12 @@ impl Netlink {
     ) -> Result<(), KernelError> {
         let mut addresses = self.handle.address().get().execute().boxed();
         while let Some(held) = addresses.try_next().await.map_err(refused("list addresses"))? {
-            let link = names.get(&held.header.index).and_then(|name| kernel.links.get_mut(name));
-            let Some(Link { kind: LinkKind::Tunnel(tunnel), .. }) = link else { continue };
+            let Some(name) = names.get(&held.header.index) else { continue };
             for attribute in &held.attributes {
-                if let AddressAttribute::Address(IpAddr::V4(addr)) = attribute {
+                let AddressAttribute::Address(IpAddr::V4(addr)) = attribute else { continue };
+                kernel.addressed.insert(*addr, name.clone());
+                let link = kernel.links.get_mut(name);
+                if let Some(Link { kind: LinkKind::Tunnel(tunnel), .. }) = link {
                     tunnel.addr = Some(*addr);
                 }
             }

@@ -1,14 +1,15 @@
 //! Kernel settings below /proc/sys.
 
-use skep_core::net::kernel::Kernel;
+use skep_core::net::asking;
+use skep_core::net::kernel::{Desired, Kernel};
 
 use super::{KernelError, program};
 
 /// Below it the settings of bridges are, once the module is there.
 const BRIDGE_SETTINGS: &str = "/proc/sys/net/bridge";
 
-pub(super) fn read<'a>(paths: impl Iterator<Item = &'a String>, kernel: &mut Kernel) {
-    for path in paths {
+pub(super) fn read(wanted: &Desired, kernel: &mut Kernel) {
+    for path in wanted.settings.keys().chain(&asking::settings(wanted, kernel)) {
         if let Ok(value) = std::fs::read_to_string(format!("/proc/sys/{path}")) {
             kernel.settings.insert(path.clone(), value.trim().to_owned());
         }
