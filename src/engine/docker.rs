@@ -256,10 +256,14 @@ impl Engine for DockerEngine {
     }
 }
 
+/// Events that change nothing for a task. A signal may change it and a stop has, but either is told by what comes of it:
+/// the event `die`.
+const TRIFLES: [&str; 5] = ["top", "attach", "resize", "kill", "stop"];
+
 /// Tells which task an event concerns; events that change nothing for it are dropped.
 fn wake(event: EventMessage) -> Option<Wake> {
     let action = event.action.unwrap_or_default();
-    if action.starts_with("exec_") || action == "top" || action == "attach" || action == "resize" {
+    if action.starts_with("exec_") || TRIFLES.contains(&action.as_str()) {
         return None;
     }
     let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
@@ -286,6 +290,19 @@ mod tests {
         for (image, expect) in cases {
             assert_eq!(with_tag(image), expect);
         }
+    }
+
+    #[test]
+    fn a_container_that_ends_is_looked_at_once() {
+        let events = ["create", "start", "exec_start: sh", "kill", "die", "stop", "destroy"];
+        let woken = events.map(|action| {
+            let action = Some(action.to_owned());
+            wake(EventMessage { action, ..EventMessage::default() })
+        });
+        let (made, started, changed) = (Wake::Made(None), Wake::Started(None), Wake::Changed(None));
+        let expect = [Some(made), Some(started), None, None, Some(changed.clone()), None];
+        assert_eq!(woken[..6], expect);
+        assert_eq!(woken[6], Some(changed));
     }
 
     #[test]
