@@ -127,6 +127,10 @@ pub enum PortState {
     Free,
     /// The daemon has it.
     Ours,
+    /// A socket of the kernel's own has it; whether there are tunnels of skep's, whose it is then.
+    Kernel {
+        tunnels: bool,
+    },
     /// Taken, by whom if that could be seen.
     Taken(Option<String>),
     /// The address is not this machine's.

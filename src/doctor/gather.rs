@@ -36,7 +36,7 @@ pub async fn gather(config: &Config) -> Facts {
         root,
         kernel: kernel::look(root).await,
         network,
-        ports: ports::look(listen, port_of_data_path, daemon.pid),
+        ports: ports::look(listen, port_of_data_path, daemon.pid, root),
         clock: clock::look(),
         disks: disks(&path, &engine, writable),
         data,

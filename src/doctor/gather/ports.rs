@@ -11,7 +11,12 @@ const DATA_PATH_PORT: u16 = 4789;
 const GOSSIP_PORT: u16 = 7946;
 
 /// Tries each port for a moment.
-pub fn look(listen: Option<SocketAddr>, data_path: Option<u16>, daemon: Option<i32>) -> Vec<Port> {
+pub fn look(
+    listen: Option<SocketAddr>,
+    data_path: Option<u16>,
+    daemon: Option<i32>,
+    root: bool,
+) -> Vec<Port> {
     let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     let wanted = [
         ("The cluster's port", "tcp", listen.unwrap_or(any(CLUSTER_PORT)), Need::Now),
@@ -27,13 +32,13 @@ pub fn look(listen: Option<SocketAddr>, data_path: Option<u16>, daemon: Option<i
     wanted
         .into_iter()
         .map(|(what, protocol, address, needed)| {
-            let state = state(protocol, address, daemon);
+            let state = state(protocol, address, daemon, root);
             Port { what, protocol, address, needed, state }
         })
         .collect()
 }
 
-fn state(protocol: &str, address: SocketAddr, daemon: Option<i32>) -> PortState {
+fn state(protocol: &str, address: SocketAddr, daemon: Option<i32>, root: bool) -> PortState {
     let tried = match protocol {
         "tcp" => TcpListener::bind(address).map(drop),
         _ => UdpSocket::bind(address).map(drop),
@@ -41,20 +46,18 @@ fn state(protocol: &str, address: SocketAddr, daemon: Option<i32>) -> PortState 
     match tried {
         Ok(()) => PortState::Free,
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            held(protocol, address.port(), daemon)
+            held(protocol, address.port(), daemon, root)
         }
         Err(error) if error.kind() == ErrorKind::AddrNotAvailable => PortState::NoSuchAddress,
         Err(error) => PortState::Failed(error.to_string()),
     }
 }
 
-fn held(protocol: &str, port: u16, daemon: Option<i32>) -> PortState {
-    match process::holder_of_port(protocol, port) {
+fn held(protocol: &str, port: u16, daemon: Option<i32>, root: bool) -> PortState {
+    match process::holder_of_port(protocol, port, root) {
         Holder::Process(pid, _) if Some(pid) == daemon => PortState::Ours,
         Holder::Process(pid, name) => PortState::Taken(Some(format!("{name} (process {pid})"))),
-        Holder::Kernel => {
-            PortState::Taken(Some("the kernel, for example for a VXLAN device".to_owned()))
-        }
+        Holder::Kernel => PortState::Kernel { tunnels: process::has_tunnels() },
         Holder::Unknown => PortState::Taken(None),
     }
 }

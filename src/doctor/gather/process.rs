@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use skep_core::net::kernel::TUNNEL_PREFIX;
+
 /// Processes looked at at most.
 const PROCESSES_MAX: usize = 65_536;
 
@@ -15,20 +17,30 @@ pub enum Holder {
     Unknown,
 }
 
-/// Finds who listens on a port in this network namespace.
-pub fn holder_of_port(protocol: &str, port: u16) -> Holder {
+/// Finds who listens on a port in this network namespace. Whoever is root sees the files of all processes.
+pub fn holder_of_port(protocol: &str, port: u16, root: bool) -> Holder {
     let inodes: Vec<String> = ["", "6"]
         .iter()
         .filter_map(|version| fs::read_to_string(format!("/proc/net/{protocol}{version}")).ok())
         .flat_map(|table| inodes(&table, protocol, port))
         .collect();
-    if inodes.iter().any(|inode| inode == "0") || (inodes.is_empty() && protocol == "udp") {
-        return Holder::Kernel;
+    let found = inodes.iter().find_map(|inode| with_open(&format!("socket:[{inode}]")));
+    match found {
+        Some((pid, name)) => Holder::Process(pid, name),
+        // Sockets of the kernel's own have inodes as others do.
+        None if protocol == "udp" && (root || inodes.is_empty()) => Holder::Kernel,
+        None => Holder::Unknown,
     }
-    inodes
-        .iter()
-        .find_map(|inode| with_open(&format!("socket:[{inode}]")))
-        .map_or(Holder::Unknown, |(pid, name)| Holder::Process(pid, name))
+}
+
+/// Whether this network namespace has tunnels of skep's.
+pub fn has_tunnels() -> bool {
+    fs::read_to_string("/proc/net/dev").is_ok_and(|table| lists_tunnel(&table))
+}
+
+/// Looks for a tunnel in the kernel's table of links.
+fn lists_tunnel(table: &str) -> bool {
+    table.lines().any(|line| line.trim_start().starts_with(TUNNEL_PREFIX))
 }
 
 /// Reads the sockets of a port out of a table of the kernel.
@@ -110,5 +122,22 @@ mod tests {
         assert_eq!(inodes(table, "tcp", 2377), ["11"]);
         assert_eq!(inodes(table, "udp", 2377), ["11", "12"]);
         assert!(inodes("garbage\nmore garbage", "tcp", 2377).is_empty());
+    }
+
+    #[test]
+    fn tunnels_are_found_among_links() {
+        let table = |link: &str| {
+            format!(
+                "Inter-|   Receive                            |  Transmit
+ face |bytes    packets errs|bytes    packets errs
+    lo:       0       0    0        0       0    0
+{link:>6}:       0       0    0        0       0    0
+"
+            )
+        };
+        assert!(lists_tunnel(&table("skv4097")));
+        for other in ["eth0", "vxlan0", "sk4097-3w4s", "skwg"] {
+            assert!(!lists_tunnel(&table(other)), "{other}");
+        }
     }
 }

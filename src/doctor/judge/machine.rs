@@ -37,18 +37,26 @@ fn one_port(port: &Port, out: &mut Findings<'_>) {
         Need::SeveralNodes => "Overlay networks over several nodes need it",
         Need::StockNodes => "skep itself does not use it; stock engines among the nodes do",
     };
+    let taken = |by: &str, out: &mut Findings<'_>| {
+        out.at(
+            level,
+            format!("{name} is taken by {by}."),
+            format!(
+                "{purpose}: stop what holds it, or choose another port at `docker swarm init`."
+            ),
+        );
+    };
     match &port.state {
         PortState::Free => out.ok(format!("{name} is free.")),
         PortState::Ours => out.ok(format!("{name} is held by the skep daemon.")),
+        PortState::Kernel { tunnels: true } => {
+            out.ok(format!("{name} is held by the kernel for the tunnels of the cluster."));
+        }
+        PortState::Kernel { tunnels: false } => {
+            taken("the kernel, for example for a VXLAN device", out);
+        }
         PortState::Taken(holder) => {
-            let by = holder.as_deref().unwrap_or("somebody; only root can see whom");
-            out.at(
-                level,
-                format!("{name} is taken by {by}."),
-                format!(
-                    "{purpose}: stop what holds it, or choose another port at `docker swarm init`."
-                ),
-            );
+            taken(holder.as_deref().unwrap_or("somebody; only root can see whom"), out);
         }
         PortState::NoSuchAddress => out.problem(
             format!("{name} is an address that this machine does not have any more."),

@@ -105,6 +105,14 @@ fn a_healthy_machine_has_no_finding() {
 }
 
 #[test]
+fn the_port_of_tunnels_may_be_theirs() {
+    let mut facts = healthy();
+    facts.ports[0].state = PortState::Kernel { tunnels: true };
+    let bad: Vec<_> = judge(&facts).into_iter().filter(|f| f.level != Level::Ok).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
 fn engines() {
     check(|f| f.engine.reach = Reach::Missing, Problem, "No Docker Engine listens");
     check(|f| f.engine.reach = Reach::Deaf, Problem, "nobody answers");
@@ -181,6 +189,7 @@ fn ports_clocks_and_limits() {
         "by nginx (process 7)",
     );
     check(port(PortState::Taken(None)), Problem, "only root can see");
+    check(port(PortState::Kernel { tunnels: false }), Problem, "by the kernel, for example");
     check(port(PortState::NoSuchAddress), Problem, "does not have any more");
     let taken = |needed| {
         move |f: &mut Facts| {
