@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use skep_integration::{Docker, Host, Hosts, Namespace, wait_for};
 
 use super::{SOON, from_outside};
-use crate::packets::{container, get, under_load};
+use crate::packets::{container, get, inside, under_load};
 
 /// Longer than a node may be silent before it is down.
 const CUT: Duration = Duration::from_secs(8);
@@ -78,6 +78,15 @@ fn ready(docker: &Docker, count: usize) -> Result<()> {
     })
 }
 
+/// Connections that are being opened to a host's task as it is lost go on to the others.
+fn who_asks_a_lost_host_is_answered(host: &Host) -> Result<()> {
+    let one = "busybox timeout 60 busybox wget -q -O - http://web/cgi-bin/who";
+    let all = format!("for i in 1 2 3 4 5 6; do {one} & done; wait");
+    let answers = inside(host, &container(host, "near")?, &["sh", "-c", &all])?;
+    ensure!(answers.lines().filter(|it| !it.trim().is_empty()).count() == 6, "{answers:?}");
+    Ok(())
+}
+
 /// The worker's cable is out until its node is down and replaced; the others go on, and with the cable back all is as it was.
 pub(super) fn a_link_comes_back(hosts: &Hosts, outside: &Namespace) -> Result<()> {
     let [others @ .., cut] = hosts.all.as_slice() else { bail!("there are hosts") };
@@ -85,6 +94,7 @@ pub(super) fn a_link_comes_back(hosts: &Hosts, outside: &Namespace) -> Result<()
     let space = cut.engine.space();
     hosts.fabric.plug(space, false)?;
     let begun = Instant::now();
+    who_asks_a_lost_host_is_answered(&others[0])?;
     ready(manager, 2)?;
     // Counts of running tasks hold, as in Docker, those of the lost node too.
     wait_for("its task to run elsewhere", SOON, || {

@@ -22,7 +22,8 @@ const FAMILY: usize = 4;
 
 /// States of TCP: the first packet was sent, the second (TCP_CONNTRACK_SYN_SENT, TCP_CONNTRACK_SYN_RECV), and connected both
 /// ways (TCP_CONNTRACK_ESTABLISHED).
-const BEGUN: [u8; 2] = [1, 2];
+const ASKED: u8 = 1;
+const BEGUN: [u8; 2] = [ASKED, 2];
 const ESTABLISHED: u8 = 3;
 
 /// Protocol number of UDP.
@@ -57,14 +58,15 @@ pub(super) fn is_busy(addrs: &[IpAddr]) -> io::Result<bool> {
     Ok(busy)
 }
 
-/// Forgets the UDP exchanges that these addresses answer: the next packet of each is led elsewhere.
+/// Forgets what these addresses answer over UDP, and what they were asked over TCP and have not answered: the next packet of
+/// each, which may be the first of another connection by the same port, is led elsewhere.
 ///
 /// # Errors
 /// Fails where the kernel gives no list or forgets nothing.
 pub(super) fn forget(addrs: &BTreeSet<IpAddr>) -> io::Result<()> {
     let mut found = Vec::new();
     for_each(|flow| {
-        if flow.protocol == Some(UDP) && flow.answers_from.is_some_and(|it| addrs.contains(&it)) {
+        if flow.may_move() && flow.answers_from.is_some_and(|it| addrs.contains(&it)) {
             found.push((flow.family, flow.first));
         }
     })?;
@@ -119,6 +121,11 @@ struct Flow {
 }
 
 impl Flow {
+    /// Whether nobody notices that another one answers.
+    fn may_move(&self) -> bool {
+        self.protocol == Some(UDP) || self.state == Some(ASKED)
+    }
+
     /// Reads a message without its head.
     fn read(body: &[u8]) -> Self {
         let bytes = body.get(FAMILY..).unwrap_or_default();
@@ -174,6 +181,10 @@ mod tests {
             timeout: 432_000,
         };
         assert_eq!(Flow::read(&body), expect);
+        assert!(!expect.may_move());
+        let udp = || Flow { protocol: Some(UDP), ..Flow::default() };
+        let tcp = |state| Flow { protocol: Some(6), state: Some(state), ..Flow::default() };
+        assert!(udp().may_move() && tcp(ASKED).may_move() && !tcp(ASKED + 1).may_move());
         assert_eq!(Flow::read(&body[..44]).state, None);
         let answers_from: std::net::Ipv6Addr = "fd00::7".parse().expect("it is one");
         let addrs_v6 = nested(1, &attribute(3, &answers_from.octets()));
