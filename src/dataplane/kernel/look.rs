@@ -8,7 +8,7 @@ use skep_core::net::kernel::Desired;
 use skep_core::net::wire_link::Carrier;
 
 use super::observe::Netlink;
-use super::{KernelError, accepts, nft, settings};
+use super::{KernelError, accepts, rules, settings};
 
 /// Lists what is not as it should be, in words; `carrier` has the encrypted link.
 ///
@@ -23,7 +23,7 @@ pub async fn look(wanted: &Desired, carrier: &Carrier) -> Result<Vec<String>, Ke
     kernel.accepts = accepts::list().await;
     let mut listed = BTreeMap::new();
     for table in TABLES.into_iter().chain([ENGINE_TABLE]) {
-        if let Ok(text) = nft::list(table).await {
+        if let Ok(text) = rules::list(table).await {
             listed.insert(table, text);
         }
     }

@@ -9,8 +9,8 @@ mod expressions;
 mod look;
 mod monitor;
 mod netfilter;
-mod nft;
 mod observe;
+mod rules;
 mod settings;
 mod underlay;
 
@@ -34,7 +34,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 pub use look::look;
-pub use nft::Rules;
+pub use rules::Rules;
 pub use underlay::mtu_of;
 
 use observe::Netlink;
@@ -207,7 +207,7 @@ impl KernelPlane {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Who exchanges UDP packets with a task that is led to no more would do so for ever.
+    /// Who exchanges UDP packets with a task that is led to no more would do so for ever, and who knocks there in vain as well.
     async fn forget_exchanges(&mut self, wanted: &Arc<Desired>) {
         let gone = wanted.left_since(&self.led);
         self.led = wanted.clone();
