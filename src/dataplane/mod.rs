@@ -26,7 +26,7 @@ use skep_core::error::chain;
 use skep_core::id::NodeId;
 use skep_core::model::node::NodeDescription;
 use skep_core::net::kernel::Desired;
-use skep_core::net::names::NameTable;
+use skep_core::net::namer::Namer;
 use skep_core::net::plan::Host;
 use skep_core::net::planner::Planner;
 use skep_core::net::served::may_differ;
@@ -74,6 +74,7 @@ pub struct DataPlane {
     relays: Relays,
     settings: Settings,
     planner: Planner,
+    namer: Namer,
     plan: watch::Sender<Option<Arc<Desired>>>,
     tell: Tell,
 }
@@ -94,6 +95,7 @@ impl DataPlane {
             names: NameServers::new(settings.dns_port, settings.resolv_conf.clone()),
             relays: Relays::new(settings.publish_on),
             settings,
+            namer: Namer::new(node.clone()),
             planner: Planner::new(host(node, addr)),
             plan: watch::Sender::default(),
             tell,
@@ -209,7 +211,7 @@ impl DataPlane {
             ports = published.len(),
             "data plane follows"
         );
-        self.names.set_table(NameTable::new(state, node, led));
+        self.names.set_table(self.namer.follow(state, led).clone());
         self.names.set_addresses(gateways);
         self.relays.set(published);
     }

@@ -2,8 +2,11 @@
 
 pub mod amiss;
 pub mod asking;
+mod bag;
 pub mod bridges;
 pub mod changes;
+#[cfg(test)]
+mod changing;
 pub mod cidr;
 mod draft;
 pub mod drain;
@@ -14,7 +17,9 @@ mod fixture;
 pub mod kernel;
 mod lead;
 pub mod mac;
+pub mod namer;
 pub mod names;
+mod naming;
 mod nat;
 pub mod pairs;
 mod peers;

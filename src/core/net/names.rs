@@ -1,16 +1,18 @@
 //! Who may resolve which name to what, as one value made from the state. Speaks no DNS.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
+use super::bag::Bag;
 use super::cidr::Cidr;
+use super::naming::{Naming, Words};
 use super::pairs::Pairs;
-use super::{plain, reaches, subnets, takes_traffic};
+use super::subnets;
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::Network;
-use crate::model::service::Service;
-use crate::model::task::Task;
 use crate::state::State;
 
 /// The domain that every name is also known under, for containers whose resolver forwards only dotted names.
@@ -48,11 +50,12 @@ pub enum Answer<'a> {
     Refused,
 }
 
-/// All names that containers on this node may ask for.
+/// All names that containers on this node may ask for. A copy costs next to nothing, and shares all that stays the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NameTable {
-    askers: BTreeMap<IpAddr, Asker>,
-    zones: BTreeMap<NetworkId, Zone>,
+    /// Two may have an address for a while, when one ends and its address goes on to another.
+    askers: OrdMap<IpAddr, Bag<Asker>>,
+    zones: OrdMap<NetworkId, Zone>,
     /// Subnets with a bridge on this node, for askers that are no task.
     bridged: Vec<(Cidr, Asker)>,
     /// This node's own addresses on them.
@@ -60,11 +63,11 @@ pub struct NameTable {
 }
 
 /// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Asker {
-    networks: Vec<NetworkId>,
-    nameservers: Vec<IpAddr>,
-    way_out: bool,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Asker {
+    pub(super) networks: Vec<NetworkId>,
+    pub(super) nameservers: Vec<IpAddr>,
+    pub(super) way_out: bool,
 }
 
 /// The names of one network.
@@ -72,11 +75,19 @@ struct Asker {
 struct Zone {
     /// The network's name in lower case, which may end names.
     name: String,
-    /// Names in lower case; some have no address at the moment.
-    names: BTreeMap<String, BTreeSet<IpAddr>>,
-    owners: BTreeMap<IpAddr, String>,
+    /// By names in lower case.
+    names: OrdMap<String, Name>,
+    owners: OrdMap<IpAddr, Bag<String>>,
     subnets: Vec<Cidr>,
     pairs: Pairs,
+}
+
+/// A name that somebody has; it may have no address at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Name {
+    /// How often it was said.
+    said: usize,
+    addrs: Bag<IpAddr>,
 }
 
 impl NameTable {
@@ -86,12 +97,13 @@ impl NameTable {
         for network in state.networks().values() {
             table.add_network(network, node);
         }
-        for task in state.tasks().values().filter(|task| reaches(state, node, task)) {
-            table.add_asker(state, task);
-            let service = task.service.as_ref().and_then(|id| state.services().get(id));
-            table.add_task(service, task, virtual_ips);
+        let naming = Naming { state, node, virtual_ips };
+        for task in state.tasks().values() {
+            table.put(naming.of_task(task));
         }
-        table.add_services(state, virtual_ips);
+        for service in state.services().values() {
+            table.put(naming.of_service(service));
+        }
         table
     }
 
@@ -109,90 +121,45 @@ impl NameTable {
         if network.spec.ingress || network.allocation.is_none() {
             return;
         }
-        let zone = self.zones.entry(network.id.clone()).or_default();
-        zone.name = network.spec.annotations.name.to_lowercase();
-        zone.subnets = subnets(network).collect();
-        zone.pairs = Pairs::of(network);
-    }
-
-    /// Notes who a task is, so long as it may have a process: one that starts or stops asks too.
-    fn add_asker(&mut self, state: &State, task: &Task) {
-        if task.status.state.is_terminal() {
-            return;
-        }
-        let asker = Asker {
-            networks: task.networks.iter().map(|attached| attached.network.id.clone()).collect(),
-            nameservers: nameservers(task),
-            way_out: task.networks.iter().any(|attached| {
-                let network = state.networks().get(&attached.network.id);
-                !network.unwrap_or(&attached.network).spec.internal
-            }),
+        let zone = Zone {
+            name: network.spec.annotations.name.to_lowercase(),
+            subnets: subnets(network).collect(),
+            pairs: Pairs::of(network),
+            ..Zone::default()
         };
-        for attached in &task.networks {
-            for addr in plain(&attached.addresses) {
-                self.askers.insert(addr, asker.clone());
+        self.zones.insert(network.id.clone(), zone);
+    }
+
+    /// Adds what somebody says.
+    pub(super) fn put(&mut self, words: Words) {
+        for (addr, asker) in words.askers {
+            self.askers.entry(addr).or_default().put(asker);
+        }
+        for (network, name, addr) in words.names {
+            if let Some(zone) = self.zones.get_mut(&network) {
+                zone.put(name, addr);
+            }
+        }
+        for (network, addr, name) in words.owners {
+            if let Some(zone) = self.zones.get_mut(&network) {
+                zone.put_owner(addr, &name);
             }
         }
     }
 
-    fn add_task(&mut self, service: Option<&Arc<Service>>, task: &Task, virtual_ips: bool) {
-        if !takes_traffic(task) {
-            return;
+    /// Takes away what somebody said.
+    pub(super) fn take(&mut self, words: &Words) {
+        for (addr, asker) in &words.askers {
+            take_from(&mut self.askers, addr, asker);
         }
-        if task.service.is_none() {
-            return self.add_attached(task);
-        }
-        let annotations =
-            service.map_or(&*task.service_annotations, |service| &service.spec.annotations);
-        let own = task.name();
-        let container = task.status.container.as_ref().and_then(|container| container.id.get(..12));
-        for attached in &task.networks {
-            let Some(zone) = self.zones.get_mut(&attached.network.id) else { continue };
-            for addr in plain(&attached.addresses) {
-                let network = &attached.network.id;
-                let by_service = virtual_ips
-                    && service.is_some_and(|service| virtual_ip(service, network).is_some());
-                for name in service_names(&annotations.name, &attached.aliases) {
-                    zone.add(&format!("tasks.{name}"), Some(addr));
-                    zone.add(name, (!by_service).then_some(addr));
-                }
-                zone.add(&own, Some(addr));
-                if let Some(id) = container {
-                    zone.add(id, Some(addr));
-                }
-                zone.own(addr, &own);
+        for (network, name, addr) in &words.names {
+            if let Some(zone) = self.zones.get_mut(network) {
+                zone.take(name, *addr);
             }
         }
-    }
-
-    /// Notes the names of a container that a user made.
-    fn add_attached(&mut self, task: &Task) {
-        for attached in &task.networks {
-            let Some(zone) = self.zones.get_mut(&attached.network.id) else { continue };
-            for addr in plain(&attached.addresses) {
-                for name in &attached.aliases {
-                    zone.add(name, Some(addr));
-                }
-                if let Some(name) = attached.aliases.first() {
-                    zone.own(addr, name);
-                }
-            }
-        }
-    }
-
-    /// Notes services without tasks too: their names are known, so that they are not looked for elsewhere.
-    fn add_services(&mut self, state: &State, virtual_ips: bool) {
-        for service in state.services().values() {
-            for attachment in &service.spec.task.networks {
-                let Some(zone) = self.zones.get_mut(&attachment.target) else { continue };
-                let addr = virtual_ip(service, &attachment.target).filter(|_| virtual_ips);
-                for name in service_names(&service.spec.annotations.name, &attachment.aliases) {
-                    zone.add(&format!("tasks.{name}"), None);
-                    zone.add(name, addr);
-                    if let Some(addr) = addr.filter(|addr| !zone.owners.contains_key(addr)) {
-                        zone.own(addr, &service.spec.annotations.name);
-                    }
-                }
+        for (network, addr, name) in &words.owners {
+            if let Some(zone) = self.zones.get_mut(network) {
+                zone.take_owner(*addr, name);
             }
         }
     }
@@ -217,7 +184,8 @@ impl NameTable {
     }
 
     fn asker(&self, source: IpAddr) -> Option<&Asker> {
-        self.askers.get(&source).or_else(|| {
+        let task = self.askers.get(&source).and_then(|bag| bag.items().next());
+        task.or_else(|| {
             let bridged = self.bridged.iter().find(|(subnet, _)| subnet.contains(source));
             bridged.map(|(_, asker)| asker)
         })
@@ -235,17 +203,17 @@ impl NameTable {
         let Some(found) = found else {
             return (inside.is_some() || name == DOMAIN).then_some(Answer::Unknown);
         };
-        let list: Vec<IpAddr> = found.iter().copied().filter(family).collect();
+        let list: Vec<IpAddr> = found.items().copied().filter(family).collect();
         Some(if list.is_empty() { Answer::Empty } else { Answer::Addresses(list) })
     }
 
     /// Finds a name on the asker's networks; the end of the name may be that of the network.
-    fn find(&self, asker: &Asker, name: &str) -> Option<&BTreeSet<IpAddr>> {
+    fn find(&self, asker: &Asker, name: &str) -> Option<&Bag<IpAddr>> {
         let zones = || asker.networks.iter().filter_map(|id| self.zones.get(id));
-        let plain = zones().filter_map(|zone| zone.names.get(name));
+        let plain = zones().filter_map(|zone| zone.addrs(name));
         let ended = zones().filter_map(|zone| {
             let start = name.strip_suffix(zone.name.as_str())?.strip_suffix('.')?;
-            zone.names.get(start)
+            zone.addrs(start)
         });
         // A network where the name has addresses goes before one where it has none just now.
         let all = || plain.clone().chain(ended.clone());
@@ -255,42 +223,56 @@ impl NameTable {
     fn pointer(&self, asker: &Asker, addr: IpAddr) -> Option<Answer<'_>> {
         let mut zones = asker.networks.iter().filter_map(|id| self.zones.get(id));
         let zone = zones.find(|zone| zone.subnets.iter().any(|subnet| subnet.contains(addr)))?;
-        Some(zone.owners.get(&addr).map_or(Answer::Unknown, |name| Answer::Name(name.clone())))
+        let owner = zone.owners.get(&addr).and_then(|bag| bag.items().next());
+        Some(owner.map_or(Answer::Unknown, |name| Answer::Name(format!("{name}.{}", zone.name))))
     }
 }
 
 impl Zone {
+    fn addrs(&self, name: &str) -> Option<&Bag<IpAddr>> {
+        self.names.get(name).map(|name| &name.addrs)
+    }
+
     /// Notes a name, with an address and the one that goes with it.
-    fn add(&mut self, name: &str, addr: Option<IpAddr>) {
-        let all = addr.into_iter().flat_map(|addr| self.pairs.with_pair(addr));
-        self.names.entry(name.to_lowercase()).or_default().extend(all);
+    fn put(&mut self, name: String, addr: Option<IpAddr>) {
+        let held = self.names.entry(name).or_default();
+        held.said += 1;
+        for addr in addr.into_iter().flat_map(|addr| self.pairs.with_pair(addr)) {
+            held.addrs.put(addr);
+        }
+    }
+
+    fn take(&mut self, name: &str, addr: Option<IpAddr>) {
+        let Some(held) = self.names.get_mut(name) else { return };
+        for addr in addr.into_iter().flat_map(|addr| self.pairs.with_pair(addr)) {
+            held.addrs.take(&addr);
+        }
+        held.said -= 1;
+        if held.said == 0 {
+            self.names.remove(name);
+        }
     }
 
     /// Notes who has an address and the one that goes with it.
-    fn own(&mut self, addr: IpAddr, name: &str) {
-        let owner = format!("{name}.{}", self.name);
-        self.owners.extend(self.pairs.with_pair(addr).map(|addr| (addr, owner.clone())));
+    fn put_owner(&mut self, addr: IpAddr, name: &str) {
+        for addr in self.pairs.with_pair(addr) {
+            self.owners.entry(addr).or_default().put(name.to_owned());
+        }
+    }
+
+    fn take_owner(&mut self, addr: IpAddr, name: &String) {
+        for addr in self.pairs.with_pair(addr) {
+            take_from(&mut self.owners, &addr, name);
+        }
     }
 }
 
-fn service_names<'a>(name: &'a str, aliases: &'a [String]) -> impl Iterator<Item = &'a str> {
-    aliases.iter().map(String::as_str).chain([name])
-}
-
-/// Returns the address by which a service is known on a network, if it has one of its own.
-fn virtual_ip(service: &Service, network: &NetworkId) -> Option<IpAddr> {
-    let mut held = service.endpoint.iter().flat_map(|endpoint| &endpoint.virtual_ips);
-    held.find(|held| held.network == *network).map(|held| held.addr)
-}
-
-/// Returns the servers the user wants the task to ask. Loopback would be this node's own, not the container's.
-fn nameservers(task: &Task) -> Vec<IpAddr> {
-    let dns = task.spec.container().and_then(|container| container.dns.as_ref());
-    dns.iter()
-        .flat_map(|dns| &dns.nameservers)
-        .filter_map(|server| server.parse().ok())
-        .filter(|server: &IpAddr| !server.is_loopback() && !server.is_unspecified())
-        .collect()
+fn take_from<T: Ord + Clone>(bags: &mut OrdMap<IpAddr, Bag<T>>, addr: &IpAddr, item: &T) {
+    let Some(bag) = bags.get_mut(addr) else { return };
+    bag.take(item);
+    if bag.is_empty() {
+        bags.remove(addr);
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::container::{ContainerSpec, DnsConfig};
 use crate::model::service::{Endpoint, Runtime, TaskSpec, VirtualIp};
-use crate::model::task::{ContainerStatus, TaskState};
+use crate::model::task::{ContainerStatus, Task, TaskState};
 use crate::net::fixture::{World, ip};
+use crate::net::takes_traffic;
 
 fn stack() -> World {
     let mut world = World::default();
