@@ -224,15 +224,15 @@ fn ports_are_open_where_a_label_says() {
 #[test]
 fn services_of_many_tasks_have_one_map() {
     let mut world = three_hosts();
-    for number in 0..15 {
+    for number in 0..127 {
         let (front, mesh) = (format!("10.0.1.{}", 20 + number), format!("10.0.0.{}", 20 + number));
         world.task("web", &[("ingress", &mesh), ("front", &front)]);
     }
     let found = on(&world, 1);
     let first = |chain: &str| rules_of(&found, chain)[0].clone();
-    assert!(first("v_10_0_1_2").starts_with("dnat ip to numgen inc mod 17 map { 0 : 10.0.1.5, "));
+    assert!(first("v_10_0_1_2").starts_with("dnat ip to numgen inc mod 129 map { 0 : 10.0.1.5, "));
     assert_eq!(rules_of(&found, "v_10_0_1_2").len(), 1);
-    assert_eq!(rules_of(&found, "p_tcp_8080").len(), 16, "host 2 has one of them");
+    assert_eq!(rules_of(&found, "p_tcp_8080").len(), 128, "host 2 has one of them");
 }
 
 #[test]
