@@ -46,6 +46,7 @@ struct Ways {
     host: Way,
     direct: Way,
     virtual_ip: Option<Way>,
+    encrypted: Option<Way>,
     host_mode: Way,
     mesh_near: Option<Way>,
     mesh_far: Option<Way>,
@@ -71,6 +72,10 @@ pub fn measure(trios: &Trios, wanted: &dyn Fn(&str) -> bool, table: &mut Table) 
 fn prepare(trio: &Trio, is_skep: bool) -> Result<Ways> {
     let docker = trio.first()?.docker();
     docker.ok(&["network", "create", "-d", "overlay", "ov"])?;
+    // Without IPsec the engine makes no encrypted network either.
+    if is_skep {
+        docker.ok(&["network", "create", "-d", "overlay", "--opt", "encrypted", "enc"])?;
+    }
     let make = |name: &str, place: usize, more: &[&str]| -> Result<u32> {
         let machine = trio.machine(place)?;
         let place = format!("node.hostname=={}", machine.name);
@@ -81,16 +86,13 @@ fn prepare(trio: &Trio, is_skep: bool) -> Result<Ways> {
     };
     // Without IPVS the engine starts no task that has a virtual address or is published by its mesh.
     let plain = ["--network", "ov", "--endpoint-mode", "dnsrr"];
-    let led = ["--network", "ov", "-p", "5201:5201", "-p", "5202:5202"];
+    let both = ["--network", "ov", "--network", "enc", "--endpoint-mode", "dnsrr"];
+    let led = ["--network", "ov", "--network", "enc", "-p", "5201:5201", "-p", "5202:5202"];
     let server = make("srv", 1, if is_skep { &led } else { &plain })?;
-    let client = make("cli", 0, &plain)?;
+    let client = make("cli", 0, if is_skep { &both } else { &plain })?;
     let ports = ["mode=host,published=5301,target=5201", "mode=host,published=5302,target=5202"];
     let behind = make("hm", 1, &["-p", ports[0], "-p", ports[1]])?;
     let (first, second, third) = (trio.first()?, trio.machine(1)?, trio.machine(2)?);
-    let own = second.engine.docker().service_containers("srv")?;
-    let own = own.first().context("it runs")?;
-    let format = "{{(index .NetworkSettings.Networks \"ov\").IPAddress}}";
-    let direct = second.engine.docker().ok(&["inspect", "-f", format, own])?;
     let host = first.engine.pid();
     let way = |from, to: &str, shift| Way { from, to: to.to_owned(), shift };
     let servers = [(server, 0), (server, DIRECT), (behind, 0), (second.engine.pid(), PLAIN)];
@@ -103,7 +105,11 @@ fn prepare(trio: &Trio, is_skep: bool) -> Result<Ways> {
     Ok(Ways {
         host: way(host, &second.address, PLAIN),
         virtual_ip: if is_skep { Some(way(client, &virtual_ip(first)?, 0)) } else { None },
-        direct: way(client, &direct, DIRECT),
+        direct: way(client, &address_on(second, "ov")?, DIRECT),
+        encrypted: is_skep
+            .then(|| address_on(second, "enc"))
+            .transpose()?
+            .map(|to| way(client, &to, DIRECT)),
         host_mode: way(host, &second.address, HOST_MODE),
         mesh_near: is_skep.then(|| way(host, &second.address, 0)),
         mesh_far: is_skep.then(|| way(host, &third.address, 0)),
@@ -119,6 +125,15 @@ fn serve(inside: u32, program: &str, args: &[&str]) -> Result<Server> {
     let mut command = Command::new("nsenter");
     command.args(["-t", &inside.to_string(), "-n", program]).args(args);
     Ok(Server(command.stdout(Stdio::null()).spawn()?))
+}
+
+/// The address of the server itself on a network.
+fn address_on(machine: &Machine, network: &str) -> Result<String> {
+    let engine = machine.engine.docker();
+    let own = engine.service_containers("srv")?;
+    let own = own.first().context("it runs")?;
+    let format = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+    engine.ok(&["inspect", "-f", &format, own])
 }
 
 /// The address of the server's service on the network that is not the mesh's.
@@ -145,6 +160,7 @@ fn compare(
         Some(&skep.host),
         Some(&skep.direct),
         skep.virtual_ip.as_ref(),
+        skep.encrypted.as_ref(),
         Some(&skep.host_mode),
         skep.mesh_near.as_ref(),
         skep.mesh_far.as_ref(),
@@ -154,13 +170,14 @@ fn compare(
     for way in ways.into_iter().flatten() {
         wait_for("an open way", PATIENCE, || measure(way))?;
     }
-    let mut seen: [Times; 8] = Default::default();
+    let mut seen: [Times; 9] = Default::default();
     for _ in 0..ROUNDS {
         for (way, times) in ways.into_iter().zip(&mut seen) {
             times.put(measure(way.context("skep has all ways")?)?);
         }
     }
-    let [host, direct, virtual_ip, host_mode, near, far, genuine_host, genuine_direct] = &seen;
+    let [host, direct, virtual_ip, encrypted, host_mode, near, far, genuine_host, genuine_direct] =
+        &seen;
     let own = genuine_direct.shares(genuine_host).median();
     let own = format!("{} ({own:.2} of its own hosts)", show(genuine_direct));
     let mut row = |what: &str, beside: &Times, genuine: &str, skep: &Times, aim: &str| {
@@ -170,6 +187,7 @@ fn compare(
     };
     row("container to container across hosts, beside host to host", host, &own, direct, "");
     row("virtual address, beside direct", direct, "", virtual_ip, "0.95");
+    row("encrypted, beside not encrypted", direct, "", encrypted, "");
     row("mesh on the task's node, beside host mode", host_mode, "", near, "0.90");
     row("mesh by another node, beside host mode", host_mode, "", far, "");
     Ok(())
@@ -177,6 +195,7 @@ fn compare(
 
 fn show(rates: &Times) -> String {
     match rates.median() {
+        rate if rate < 10.0 => format!("{rate:.2}"),
         rate if rate < 1000.0 => format!("{rate:.1}"),
         rate => format!("{rate:.0}"),
     }
