@@ -167,7 +167,7 @@ fn fill_overlay(
         }
     }
     let gateways: Vec<IpAddr> = Pairs::of(network).with_pair(*gateway).collect();
-    for config in &allocation.ipam.configs {
+    for config in allocation.bridged() {
         let own = gateways.iter().find(|it| it.is_ipv6() == config.subnet.contains(':'));
         let gateway = own.map_or_else(|| config.gateway.clone(), IpAddr::to_string);
         plan.subnets.push((config.subnet.clone(), without_prefix(&gateway).to_owned()));

@@ -87,3 +87,14 @@ pub struct NetworkAllocation {
     /// Largest packet, in bytes, that the links between nodes carried when it was made; absent where they carry what Ethernet does.
     pub underlay_mtu: Option<u32>,
 }
+
+impl NetworkAllocation {
+    /// Returns the subnets that containers have addresses of: the first of each family, for a bridge of the engine takes no more.
+    pub fn bridged(&self) -> impl Iterator<Item = &IpamConfig> {
+        let mut seen = [false; 2];
+        self.ipam.configs.iter().filter(move |config| {
+            let family = usize::from(config.subnet.contains(':'));
+            !std::mem::replace(&mut seen[family], true)
+        })
+    }
+}

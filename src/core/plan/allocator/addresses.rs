@@ -15,7 +15,7 @@ pub(super) fn next_free(draft: &Draft, network: &NetworkId) -> Option<(IpAddr, u
     let found = draft.state.networks().get(network)?;
     let last = draft.cursors.get(network).copied().or(found.last_address);
     let allocation = found.allocation.as_ref()?;
-    let subnets = allocation.ipam.configs.iter();
+    let subnets = allocation.bridged();
     let subnets: Vec<(&IpamConfig, Cidr)> =
         subnets.filter_map(|config| Some((config, config.subnet.parse().ok()?))).collect();
     // What has an address of the older family has one of the other with it.
@@ -53,8 +53,11 @@ pub(super) fn this_one(draft: &Draft, network: &NetworkId, addr: IpAddr) -> Opti
     if reserved(found).contains(&addr) || draft.state.address_in_use(network, addr) {
         return None;
     }
-    let subnets = found.allocation.as_ref()?.ipam.configs.iter();
-    let mut subnets = subnets.filter_map(|config| config.subnet.parse::<Cidr>().ok());
+    let mut subnets = found
+        .allocation
+        .as_ref()?
+        .bridged()
+        .filter_map(|config| config.subnet.parse::<Cidr>().ok());
     let usable =
         |it: &Cidr| it.contains(addr) && (it.first_usable()..=it.last_usable()).contains(&addr);
     subnets.find(usable).map(|subnet| (addr, subnet.prefix()))
@@ -65,7 +68,7 @@ pub(super) fn shortage(draft: &Draft, network: &NetworkId) -> String {
     let Some(found) = draft.state.networks().get(network) else {
         return "a network is gone".to_owned();
     };
-    let configs = found.allocation.iter().flat_map(|allocation| &allocation.ipam.configs);
+    let configs = found.allocation.iter().flat_map(|allocation| allocation.bridged());
     let subnets: Vec<&str> = configs.map(|config| config.subnet.as_str()).collect();
     let name = &found.spec.annotations.name;
     let held = draft.state.addresses_in_use(network);

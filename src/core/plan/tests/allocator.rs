@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{World, ingress_id, network_id, node_id};
-use crate::agent::network::overlay_mtu;
+use crate::agent::network::{network_plan, overlay_mtu};
 use crate::command::Command;
 use crate::model::network::{IpamConfig, IpamOptions, NetworkSpec};
 use crate::model::service::{
@@ -216,6 +216,27 @@ fn a_full_subnet_leaves_tasks_new_and_says_so() {
     assert_eq!(world.state.tasks().values().filter(told).count(), 5, "{}", world.show());
     let of_tasks = |reason: &&Reason| reason.text == text && reason.task.is_some();
     assert_eq!(plan.reasons.iter().filter(of_tasks).count(), 5);
+}
+
+#[test]
+fn of_several_subnets_containers_have_the_first() {
+    let mut world = World::new(1);
+    network(&mut world, 1, |spec| {
+        let configs = ["10.9.0.0/29", "10.8.0.0/24"].into_iter().filter_map(subnet);
+        let configs = configs.flat_map(|ipam| ipam.configs).collect();
+        spec.ipam = Some(IpamOptions { configs, ..IpamOptions::default() });
+    });
+    world.service("web", ServiceMode::Replicated { replicas: 3 }, |_, task| join(task, 1));
+    world.plan();
+    world.plan();
+    let held = world.state.networks()[&network_id(1)].clone();
+    assert_eq!(held.allocation.iter().flat_map(|it| &it.ipam.configs).count(), 2);
+    let plan = network_plan(&held, &node_id(1)).expect("the node has an address").expect("made");
+    assert_eq!(plan.subnets, [("10.9.0.0/29".to_owned(), held.gateways[&node_id(1)].to_string())]);
+    world.service("more", ONE, |_, task| join(task, 1));
+    let plan = world.plan();
+    let text = "no address is left on network net1 (10.9.0.0/29, 5 in use)";
+    assert!(plan.reasons.iter().any(|reason| reason.text == text), "{:?}", plan.reasons);
 }
 
 #[test]
