@@ -5,7 +5,7 @@ mod addresses;
 pub(super) mod gateways;
 mod ports;
 mod services;
-mod subnets;
+pub(super) mod subnets;
 mod tasks;
 
 use super::draft::Draft;

@@ -21,7 +21,7 @@ const VNI_MIN: u32 = 4096;
 const VNI_MAX: u32 = (1 << 24) - 1;
 
 /// Option that lists a network's VXLAN ids.
-const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+pub(in crate::plan) const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
 
 /// Pool and prefix length of a cluster that has set none.
 const POOL_DEFAULT: &str = "10.0.0.0/8";
@@ -81,7 +81,7 @@ fn allocate(draft: &Draft, network: &Network) -> Result<NetworkAllocation, Strin
     }
     // Subnets of both families are on one bridge.
     let bridges = configs.iter().filter(|config| !config.subnet.contains(':')).count();
-    let vnis = pick_vnis(draft, network, bridges.max(1)).ok_or("no VXLAN id is left")?;
+    let vnis = pick_vnis(draft, network, bridges.max(1))?;
     let driver = Driver { name: "overlay".to_owned(), options: options(network, &vnis) };
     let ipam_driver = match asked.driver.name.as_str() {
         "" => "default".to_owned(),
@@ -207,21 +207,32 @@ fn listed_vnis(options: &std::collections::BTreeMap<String, String>) -> Vec<u32>
     list.split(',').filter_map(|vni| vni.trim().parse().ok()).collect()
 }
 
-/// Returns a VXLAN id for each subnet: those the user named, if nothing else has them, else the lowest that are free.
-fn pick_vnis(draft: &Draft, network: &Network, count: usize) -> Option<Vec<u32>> {
+/// Returns a VXLAN id for each subnet: those the user named, then the lowest that are free.
+fn pick_vnis(draft: &Draft, network: &Network, count: usize) -> Result<Vec<u32>, String> {
     let others = draft.state.networks().values().filter(|other| other.id != network.id);
     let allocations = others.filter_map(|other| other.allocation.as_ref());
-    let taken: BTreeSet<u32> = allocations
+    let mut taken: BTreeSet<u32> = allocations
         .flat_map(|it| listed_vnis(&it.driver.options).into_iter().chain([it.vni]))
         .collect();
-    let named = network.spec.driver.as_ref().map(|it| listed_vnis(&it.options)).unwrap_or_default();
-    let usable =
-        |vni: &u32| *vni > 0 && *vni <= VNI_MAX && *vni != RETURN_VNI && !taken.contains(vni);
-    if named.len() == count && named.iter().all(usable) {
-        return Some(named);
+    let usable = |vni: u32| vni > 0 && vni <= VNI_MAX && vni != RETURN_VNI;
+    let list = network.spec.driver.as_ref().and_then(|it| it.options.get(VNI_OPTION));
+    let mut vnis = Vec::new();
+    for text in list.iter().flat_map(|list| list.split(',')) {
+        let vni = text.parse().ok().filter(|vni| usable(*vni));
+        let vni = vni.ok_or_else(|| format!("invalid vxlan id value {text:?} passed"))?;
+        if vnis.len() < count && !taken.insert(vni) {
+            return Err(format!("VXLAN id {vni} is another network's"));
+        }
+        vnis.push(vni);
     }
-    let vnis: Vec<u32> = (VNI_MIN..=VNI_MAX).filter(usable).take(count).collect();
-    (vnis.len() == count).then_some(vnis)
+    let free = (VNI_MIN..=VNI_MAX).filter(|vni| usable(*vni) && !taken.contains(vni));
+    let named = vnis.len();
+    vnis.extend(free.take(count.saturating_sub(named)));
+    vnis.truncate(count);
+    if vnis.len() < count {
+        return Err("no VXLAN id is left".to_owned());
+    }
+    Ok(vnis)
 }
 
 fn options(network: &Network, vnis: &[u32]) -> std::collections::BTreeMap<String, String> {

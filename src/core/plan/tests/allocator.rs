@@ -14,6 +14,7 @@ use crate::model::service::{
 use crate::model::task::{Task, TaskState};
 use crate::model::{Annotations, Driver};
 use crate::plan::Reason;
+use crate::plan::allocator::subnets::VNI_OPTION;
 
 const ONE: ServiceMode = ServiceMode::Replicated { replicas: 1 };
 
@@ -237,6 +238,35 @@ fn of_several_subnets_containers_have_the_first() {
     let plan = world.plan();
     let text = "no address is left on network net1 (10.9.0.0/29, 5 in use)";
     assert!(plan.reasons.iter().any(|reason| reason.text == text), "{:?}", plan.reasons);
+}
+
+#[test]
+fn ids_that_the_user_names_are_had_or_waited_for() {
+    let mut world = World::new(1);
+    let vnis = |world: &World, number| {
+        let found = &world.state.networks()[&network_id(number)];
+        let options = found.allocation.as_ref().map(|it| it.driver.options.clone());
+        options.and_then(|mut it| it.remove(VNI_OPTION))
+    };
+    let named = |spec: &mut NetworkSpec, list: &str, subnets: &[&str]| {
+        let options = [(VNI_OPTION.to_owned(), list.to_owned())].into();
+        spec.driver = Some(Driver { name: "overlay".to_owned(), options });
+        let configs = subnets.iter().flat_map(|text| subnet(text).unwrap_or_default().configs);
+        spec.ipam = Some(IpamOptions { configs: configs.collect(), ..IpamOptions::default() });
+    };
+    let two = ["10.9.0.0/24", "10.8.0.0/24"];
+    network(&mut world, 1, |spec| named(spec, "6000,6001,6002", &two));
+    world.plan();
+    network(&mut world, 2, |spec| named(spec, "7000", &["10.7.0.0/24", "10.6.0.0/24"]));
+    for (number, bad) in (3..).zip(["6000", "x", "", "0", "16777216"]) {
+        network(&mut world, number, |spec| named(spec, bad, &[]));
+    }
+    world.plan();
+    assert_eq!(vnis(&world, 1).as_deref(), Some("6000,6001"));
+    assert_eq!(vnis(&world, 2).as_deref(), Some("7000,4097"));
+    for number in 3..8 {
+        assert_eq!(vnis(&world, number), None, "network {number}");
+    }
 }
 
 #[test]
