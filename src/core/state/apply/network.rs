@@ -187,8 +187,11 @@ impl State {
         if network == **old {
             return Ok(());
         }
-        // Clients are told of the allocation that makes a network usable, not of the addresses taken from it.
-        if network.allocation != old.allocation {
+        // Clients are told of the allocation that makes a network usable, not of the addresses taken from it; nor of the
+        // network that a cluster begins with.
+        let cluster = self.cluster.as_ref().map(|cluster| cluster.meta.created_version);
+        let is_first = cluster == Some(old.meta.created_version);
+        if network.allocation != old.allocation && !is_first {
             let name = &network.spec.annotations.name;
             write.tell(Kind::Network, Action::Update, &patch.id, name);
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::commands::{patch, update};
 use super::fixture::*;
 use crate::agent::network::is_encrypted;
-use crate::command::{Command, TaskPatch};
-use crate::model::network::NetworkSpec;
+use crate::command::{Change, Command, NetworkPatch, TaskPatch};
+use crate::model::network::{NetworkAllocation, NetworkSpec};
 use crate::model::service::{NetworkAttachment, PublishMode, ServiceSpec, TaskSpec};
 use crate::model::task::TaskState;
 use crate::model::{Driver, Kind};
@@ -56,6 +56,19 @@ fn there_is_one_ingress_network_and_it_is_kept_while_needed() {
     let publish = world.create_service(0, publishing("web", 80, PublishMode::Ingress));
     assert_eq!(publish, Err(Rejected::NoIngress));
     world.must(second);
+}
+
+#[test]
+fn clients_hear_of_the_addresses_of_networks_but_the_first() {
+    let mut world = World::new();
+    let spec = Box::new(network_spec("net", "10.1.0.0/24"));
+    world.must(Command::CreateNetwork { id: network_id(1), spec });
+    for (number, events) in [(0, 0), (1, 1)] {
+        let allocation = Some(NetworkAllocation::default());
+        let patch = NetworkPatch { id: network_id(number), allocation, ..NetworkPatch::default() };
+        let told = world.plan(vec![Change::PatchNetwork(Box::new(patch))]).expect("fresh");
+        assert_eq!(told.events.len(), events, "network {number}");
+    }
 }
 
 #[test]
