@@ -226,12 +226,17 @@ async fn workers_say_who_knows() {
     assert_eq!(text, "No such container: mine");
 }
 
-/// What the engine has of a container with those labels on that network, and a secret.
-fn inspected(id: &str, labels: serde_json::Value, network: &str) -> serde_json::Value {
+/// What the engine has of a container with those labels on that network, that name server, and a secret.
+fn inspected(
+    id: &str,
+    labels: serde_json::Value,
+    network: &str,
+    dns: &[&str],
+) -> serde_json::Value {
     let file = "/run/skep/files/node/task/0";
     json!({
         "Id": id,
-        "HostConfig": {"NetworkMode": "front", "Mounts": [{"Source": file, "Target": "/s"}]},
+        "HostConfig": {"NetworkMode": "front", "Dns": dns, "Mounts": [{"Source": file, "Target": "/s"}]},
         "Mounts": [{"Source": file}, {"Source": "/data"}],
         "Config": {"Labels": labels},
         "NetworkSettings": {"Networks": {"front": {"NetworkID": network, "Gateway": "10.0.1.1"}}},
@@ -252,18 +257,26 @@ async fn a_container_is_told_as_the_cluster_sees_it() {
     let task = state.tasks().values().next().expect("it was planned");
     assert!(!task.networks.is_empty(), "it has an address");
     let labels = json!({"com.docker.swarm.task.id": task.id.to_string()});
-    fake.engine("/containers/c/json", 200, &inspected("c", labels, "5e").to_string());
+    let gateways = &state.find_network("front").expect("there is one").gateways;
+    let own = gateways.get(&node_id()).expect("its task is here").to_string();
+    let servers: [&str; 2] = [&own, "192.0.2.53"];
+    let found = inspected("c", labels.clone(), "5e", &servers).to_string();
+    fake.engine("/containers/c/json", 200, &found);
+    let told = fake.ask("GET", "/containers/c/json", "").await.json();
+    assert_eq!(told["HostConfig"]["Dns"], json!(["192.0.2.53"]));
+    let found = inspected("c", labels, "5e", &servers[..1]).to_string();
+    fake.engine("/containers/c/json", 200, &found);
     let told = fake.ask("GET", "/containers/c/json", "").await.json();
     let expect = json!({
         "Id": "c",
-        "HostConfig": {"NetworkMode": "bridge"},
+        "HostConfig": {"NetworkMode": "bridge", "Dns": null},
         "Mounts": [{"Source": "/data"}],
         "Config": {"Labels": {"com.docker.swarm.task.id": task.id.to_string()}},
         "NetworkSettings": {"Networks": {"front": {"NetworkID": network, "Gateway": ""}}},
     });
     assert_eq!(told, expect);
     // One that only has a network of the same name stays as it is.
-    let other = inspected("d", json!({}), "5f");
+    let other = inspected("d", json!({}), "5f", &[]);
     fake.engine("/containers/d/json", 200, &other.to_string());
     let told = fake.ask("GET", "/containers/d/json", "").await.json();
     assert_eq!(told["NetworkSettings"], other["NetworkSettings"]);
