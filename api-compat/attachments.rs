@@ -23,7 +23,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
 use crate::system::TASK_LABEL;
-use hold::{Here, Place, connect, is_for, is_local, join, tell_engine, visit};
+use hold::{Here, Place, TIMED_OUT, connect, is_for, is_local, join, tell_engine, visit};
 
 /// First API version of engines that say what they were doing when a container could not join its networks.
 const NETWORKING_PREFIX_SINCE: ApiVersion = ApiVersion(1, 48);
@@ -240,6 +240,10 @@ pub async fn connect_network(mut call: Call, reference: &str, network: Option<&N
         return Err(ApiError::unavailable("this node cannot attach containers just now"));
     };
     let name = network.map_or(reference, |network| &network.spec.annotations.name);
+    if container.pointer("/State/Running") == Some(&Value::Bool(false)) {
+        // The engine notes it, whatever network that is; the address is taken when the container starts.
+        return tell_engine(&call, &["networks", name, "connect"], &fields).await;
+    }
     let held = container.pointer("/NetworkSettings/Networks").and_then(|all| all.get(name));
     if held.is_some() {
         let own = field(&container, "Name").trim_start_matches('/');
@@ -248,6 +252,7 @@ pub async fn connect_network(mut call: Call, reference: &str, network: Option<&N
     let none = json!({});
     let endpoint = fields.get("EndpointConfig").filter(|it| it.is_object()).unwrap_or(&none);
     let target = network.map_or(reference, |network| network.id.as_str());
+    check_addresses(endpoint)?;
     let place = join(&call, &here, (reference, target), &container, endpoint).await?;
     let answer = connect(&call, &place, &container, endpoint).await?;
     if answer.status() != StatusCode::OK {
@@ -256,6 +261,18 @@ pub async fn connect_network(mut call: Call, reference: &str, network: Option<&N
         settle(&call, &container, &[place]).await;
     }
     Ok(answer)
+}
+
+/// Refuses texts that are no addresses as the cluster does, which never finds such an address.
+fn check_addresses(endpoint: &Value) -> Result<(), ApiError> {
+    for family in ["IPv4Address", "IPv6Address"] {
+        let text = endpoint.pointer(&format!("/IPAMConfig/{family}")).and_then(Value::as_str);
+        let text = text.unwrap_or_default();
+        if !text.is_empty() && text.parse::<IpAddr>().is_err() {
+            return Err(ApiError::internal(TIMED_OUT));
+        }
+    }
+    Ok(())
 }
 
 /// Answers `POST /networks/{id}/disconnect` for a cluster network.

@@ -350,6 +350,8 @@ pub async fn attach(mut call: Call, reference: &str, verb: &str) -> Reply {
         Err(error) if connects && known.is_some() && error.status == StatusCode::NOT_FOUND => {
             attachments::connect_network(call, reference, None).await
         }
+        // A container that does not run may have been told of networks that never were.
+        Err(error) if !connects && error.status == StatusCode::NOT_FOUND => call.pass().await,
         Err(error) => Err(error),
     }
 }
@@ -362,6 +364,10 @@ async fn check_container(call: &mut Call) -> Result<(), ApiError> {
     call.restore(body);
     if request.container.is_empty() {
         return Err(ApiError::bad_request("invalid name or ID supplied: \"\""));
+    }
+    // With force, the engine takes the name for an endpoint's.
+    if request.force {
+        return Ok(());
     }
     let asked = ["containers", &request.container, "json"];
     let response = call.ask_engine(&asked, &Query::default()).await?;

@@ -24,7 +24,7 @@ use crate::reply::{self, Reply};
 /// Longest wait until this node has the network.
 const ATTACH_WAIT: Duration = Duration::from_secs(20);
 
-const TIMED_OUT: &str = "attaching to network failed, make sure your network options are correct and check manager logs: context deadline exceeded";
+pub(super) const TIMED_OUT: &str = "attaching to network failed, make sure your network options are correct and check manager logs: context deadline exceeded";
 
 /// This node, and what it knows of the cluster.
 pub(super) struct Here {

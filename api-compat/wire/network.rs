@@ -175,4 +175,6 @@ pub struct NetworkCreated {
 #[serde(default, rename_all = "PascalCase")]
 pub struct ConnectRequest {
     pub container: String,
+    /// Of disconnections alone.
+    pub force: bool,
 }

@@ -305,6 +305,7 @@ async fn a_worker_shows_the_networks_that_it_uses() {
     ask(&fake, "GET", "/networks/front", "").await.is(404, missing);
     ask(&fake, "DELETE", "/networks/front", "").await.is(404, missing);
     fake.engine("/v1.51/containers/c1/json", 200, r#"{"Id":"c1"}"#);
+    fake.engine("/networks/front/disconnect", 404, missing);
     let body = r#"{"Container":"c1"}"#;
     ask(&fake, "POST", "/networks/front/disconnect", body).await.is(404, missing);
 
@@ -325,6 +326,34 @@ async fn a_worker_shows_the_networks_that_it_uses() {
 
 fn worker() -> Membership {
     Membership::Worker { node: node_id(), addr: String::new(), managers: Vec::new() }
+}
+
+#[tokio::test]
+async fn a_container_that_does_not_run_takes_no_address() {
+    let fake = with_network().await;
+    let c1 =
+        r#"{"Id":"c1","Name":"/one","State":{"Running":false},"NetworkSettings":{"Networks":{}}}"#;
+    fake.engine("/v1.51/containers/c1/json", 200, c1);
+    fake.engine("/v1.51/networks/front/connect", 200, "");
+    let body = r#"{"Container":"c1","EndpointConfig":{"IPAMConfig":{"IPv4Address":"10.9.0.9"}}}"#;
+    let id = "0000000000000000000000001";
+    for network in ["front", id] {
+        ask(&fake, "POST", &format!("/networks/{network}/connect"), body).await.is(200, "");
+    }
+    // The engine has noted networks that are none, too.
+    fake.engine("/networks/nosuch/disconnect", 200, "");
+    ask(&fake, "POST", "/networks/nosuch/disconnect", r#"{"Container":"c1"}"#).await.is(200, "");
+    assert!(fake.inner().state.tasks().is_empty());
+}
+
+#[tokio::test]
+async fn an_end_that_is_cut_off_by_force_is_the_engines_to_find() {
+    let fake = with_network().await;
+    fake.engine("/v1.51/containers/nope/json", 404, "{\"message\":\"No such container: nope\"}\n");
+    let text = "{\"message\":\"endpoint nope not found\"}\n";
+    fake.engine("/v1.51/networks/front/disconnect", 404, text);
+    let body = r#"{"Container":"nope","Force":true}"#;
+    ask(&fake, "POST", "/networks/front/disconnect", body).await.is(404, text);
 }
 
 #[tokio::test]
