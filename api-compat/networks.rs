@@ -3,6 +3,7 @@
 //! Where a task of this node uses a cluster network, the engine has a local twin of it, marked by a label. Clients
 //! never see twins: lists leave them out, and an inspection of the network shows the twin's containers.
 
+mod check;
 mod known;
 
 use std::net::IpAddr;
@@ -33,6 +34,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::route::ApiVersion;
 use crate::wire::network::{self as wire, ConnectRequest, NetworkCreateRequest, NetworkCreated};
+use check::{check_new, taken};
 use known::{Found, cluster, find, known};
 
 /// Label of an engine's network that stands in for a cluster network; its value is the id.
@@ -43,9 +45,6 @@ const ALLOCATION_WAIT: Duration = Duration::from_secs(2);
 
 /// First API version of engines whose networks can do without IPv4, and say that they do not.
 const ENABLE_IPV4_SINCE: ApiVersion = ApiVersion(1, 48);
-
-/// Names that the engine keeps for itself.
-const BUILT_IN: [&str; 4] = ["bridge", "default", "host", "none"];
 
 /// Shows a network with the fields that networks of this engine have.
 fn show(engine: &EngineVersion, network: &Network) -> wire::Network {
@@ -223,12 +222,11 @@ fn endpoint_id(parts: &[&str]) -> String {
 pub async fn create(mut call: Call) -> Reply {
     let body = call.bytes().await?;
     let wording = dialect::wording(&call.engine_version());
-    let request: NetworkCreateRequest = json::decode(&call.head.headers, &body, wording)?;
+    let mut request: NetworkCreateRequest = json::decode(&call.head.headers, &body, wording)?;
     let state = cluster(&call).await;
-    let taken = || ApiError::conflict(format!("network with name {} already exists", request.name));
     let named = |network: &Arc<Network>| network.spec.annotations.name == request.name;
     if state.as_deref().is_some_and(|state| state.networks().values().any(named)) {
-        return Err(taken());
+        return Err(taken(&request.name));
     }
     if request.config_only {
         // Its driver is of no account, but an engine outside a swarm refuses the cluster's.
@@ -239,26 +237,7 @@ pub async fn create(mut call: Call) -> Reply {
         call.restore(body);
         return call.pass().await;
     }
-    let old = dialect::is_old(&call.engine_version());
-    if request.name.trim().is_empty() {
-        return Err(if old {
-            ApiError::internal(format!("invalid name: {}", request.name))
-        } else {
-            ApiError::bad_request("invalid name: name is empty")
-        });
-    }
-    if BUILT_IN.contains(&request.name.as_str()) {
-        let text = format!("operation is not permitted on predefined {} network ", request.name);
-        return Err(ApiError::forbidden(text));
-    }
-    let local = call.engine_json(&["networks", &request.name], &Query::default()).await?;
-    if local.is_some_and(|network| field(&network, "Name") == request.name) {
-        return Err(taken());
-    }
-    if request.driver == "overlay" && request.scope == "local" {
-        let text = "cannot downgrade network scope for overlay networks";
-        return Err(ApiError::forbidden(text));
-    }
+    check_new(&call, &mut request).await?;
     let Some(state) = state else { return Err(no_cluster(&call).await) };
     let spec = spec_from_wire(request, wording)?;
     if let Some(other) = visible(&state).find(|network| spec.ingress && network.spec.ingress) {
@@ -410,11 +389,11 @@ pub async fn prune(mut call: Call) -> Reply {
             removed.push(Value::String(network.spec.annotations.name.clone()));
         }
     }
+    // The cluster's come first, as in Docker.
     if let Some(fields) = value.as_object_mut().filter(|_| !removed.is_empty()) {
         let deleted = fields.entry("NetworksDeleted").or_insert(Value::Null);
-        let mut all = deleted.as_array().cloned().unwrap_or_default();
-        all.extend(removed);
-        *deleted = Value::Array(all);
+        removed.extend(deleted.as_array().cloned().unwrap_or_default());
+        *deleted = Value::Array(removed);
     }
     Ok(reply::json(StatusCode::OK, &value))
 }

@@ -131,6 +131,8 @@ pub struct ConfigFrom {
 pub struct NetworkCreateRequest {
     /// The name.
     pub name: String,
+    /// Whether names have to be unique; older engines go by it, newer ones always check.
+    pub check_duplicate: bool,
     /// The driver.
     pub driver: String,
     /// `swarm`, `local` or empty.

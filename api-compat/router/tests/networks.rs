@@ -125,6 +125,31 @@ async fn bad_networks_are_refused() {
             400,
             "IPv4 cannot be disabled in a Swarm scoped network",
         ),
+        (
+            r#"{"Name":"docker_gwbridge","Driver":"overlay"}"#,
+            409,
+            "network with name docker_gwbridge already exists",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","ConfigFrom":{"Network":"nope"}}"#,
+            404,
+            "configuration network \"nope\" does not exist",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","ConfigFrom":{"Network":"taken"}}"#,
+            404,
+            "configuration network \"taken\" does not exist",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","ConfigFrom":{"Network":"nope"},"EnableIPv6":true}"#,
+            403,
+            "user specified configurations are not supported if the network depends on a configuration network",
+        ),
+        (
+            r#"{"Name":"x","Driver":"overlay","ConfigFrom":{"Network":"nope"},"Options":{"a":"b"}}"#,
+            403,
+            "network driver options are not supported if the network depends on a configuration network",
+        ),
     ] {
         let answer = ask(&fake, "POST", "/networks/create", body).await;
         assert_eq!(
@@ -176,6 +201,12 @@ async fn older_engines_say_it_their_own_way() {
     for (body, status, text) in [
         (r#"{"Name":"","Driver":"overlay"}"#, 500, "invalid name: "),
         (
+            r#"{"Name":"","Driver":"overlay","CheckDuplicate":true}"#,
+            409,
+            "network with name  already exists",
+        ),
+        (r#"{"Name":" ","Driver":"overlay","CheckDuplicate":true}"#, 500, "invalid name:  "),
+        (
             r#"{"Name":"x","Driver":"overlay","IPAM":{"Config":[{"Subnet":"nonsense"}]}}"#,
             500,
             "Invalid subnet nonsense : invalid CIDR address: nonsense",
@@ -190,6 +221,9 @@ async fn older_engines_say_it_their_own_way() {
         let expected = serde_json::json!({ "message": text });
         assert_eq!((answer.status, answer.json()), (status, expected));
     }
+    let unknown =
+        r#"{"Name":"x","Driver":"overlay","EnableIPv4":false,"ConfigFrom":{"Network":"nope"}}"#;
+    assert_eq!(ask(&fake, "POST", "/networks/create", unknown).await.status, 201);
     let ping = ask(&fake, "GET", "/_ping", "").await;
     assert_eq!(ping.header("swarm"), "");
     ask(&fake, "GET", "/v1.12/nodes?filters=x", "")
@@ -202,8 +236,10 @@ async fn removal_and_pruning_spare_twins() {
     let fake = with_network().await;
     let prune =
         "/v1.51/networks/prune?filters=%7B%22label%21%22%3A%7B%22skep.network.id%22%3Atrue%7D%7D";
-    fake.engine(prune, 200, "{\"NetworksDeleted\":null}");
-    ask(&fake, "POST", "/networks/prune", "").await.is(200, "{\"NetworksDeleted\":[\"front\"]}\n");
+    fake.engine(prune, 200, "{\"NetworksDeleted\":[\"mine\"]}");
+    ask(&fake, "POST", "/networks/prune", "")
+        .await
+        .is(200, "{\"NetworksDeleted\":[\"front\",\"mine\"]}\n");
     ask(&fake, "DELETE", "/networks/front", "")
         .await
         .is(404, "{\"message\":\"network front not found\"}\n");
@@ -277,6 +313,34 @@ async fn containers_join_only_attachable_networks() {
 }
 
 #[tokio::test]
+async fn a_container_that_does_not_run_takes_no_address() {
+    let fake = with_network().await;
+    let c1 =
+        r#"{"Id":"c1","Name":"/one","State":{"Running":false},"NetworkSettings":{"Networks":{}}}"#;
+    fake.engine("/v1.51/containers/c1/json", 200, c1);
+    fake.engine("/v1.51/networks/front/connect", 200, "");
+    let body = r#"{"Container":"c1","EndpointConfig":{"IPAMConfig":{"IPv4Address":"10.9.0.9"}}}"#;
+    let id = "0000000000000000000000001";
+    for network in ["front", id] {
+        ask(&fake, "POST", &format!("/networks/{network}/connect"), body).await.is(200, "");
+    }
+    // The engine has noted networks that are none, too.
+    fake.engine("/networks/nosuch/disconnect", 200, "");
+    ask(&fake, "POST", "/networks/nosuch/disconnect", r#"{"Container":"c1"}"#).await.is(200, "");
+    assert!(fake.inner().state.tasks().is_empty());
+}
+
+#[tokio::test]
+async fn an_end_that_is_cut_off_by_force_is_the_engines_to_find() {
+    let fake = with_network().await;
+    fake.engine("/v1.51/containers/nope/json", 404, "{\"message\":\"No such container: nope\"}\n");
+    let text = "{\"message\":\"endpoint nope not found\"}\n";
+    fake.engine("/v1.51/networks/front/disconnect", 404, text);
+    let body = r#"{"Container":"nope","Force":true}"#;
+    ask(&fake, "POST", "/networks/front/disconnect", body).await.is(404, text);
+}
+
+#[tokio::test]
 async fn an_attachment_that_never_comes_is_given_up() {
     let fake = with_network().await;
     let c1 = r#"{"Id":"c1","Name":"/one","NetworkSettings":{"Networks":{}}}"#;
@@ -326,34 +390,6 @@ async fn a_worker_shows_the_networks_that_it_uses() {
 
 fn worker() -> Membership {
     Membership::Worker { node: node_id(), addr: String::new(), managers: Vec::new() }
-}
-
-#[tokio::test]
-async fn a_container_that_does_not_run_takes_no_address() {
-    let fake = with_network().await;
-    let c1 =
-        r#"{"Id":"c1","Name":"/one","State":{"Running":false},"NetworkSettings":{"Networks":{}}}"#;
-    fake.engine("/v1.51/containers/c1/json", 200, c1);
-    fake.engine("/v1.51/networks/front/connect", 200, "");
-    let body = r#"{"Container":"c1","EndpointConfig":{"IPAMConfig":{"IPv4Address":"10.9.0.9"}}}"#;
-    let id = "0000000000000000000000001";
-    for network in ["front", id] {
-        ask(&fake, "POST", &format!("/networks/{network}/connect"), body).await.is(200, "");
-    }
-    // The engine has noted networks that are none, too.
-    fake.engine("/networks/nosuch/disconnect", 200, "");
-    ask(&fake, "POST", "/networks/nosuch/disconnect", r#"{"Container":"c1"}"#).await.is(200, "");
-    assert!(fake.inner().state.tasks().is_empty());
-}
-
-#[tokio::test]
-async fn an_end_that_is_cut_off_by_force_is_the_engines_to_find() {
-    let fake = with_network().await;
-    fake.engine("/v1.51/containers/nope/json", 404, "{\"message\":\"No such container: nope\"}\n");
-    let text = "{\"message\":\"endpoint nope not found\"}\n";
-    fake.engine("/v1.51/networks/front/disconnect", 404, text);
-    let body = r#"{"Container":"nope","Force":true}"#;
-    ask(&fake, "POST", "/networks/front/disconnect", body).await.is(404, text);
 }
 
 #[tokio::test]
