@@ -14,6 +14,7 @@ use skep_core::id::NetworkId;
 use skep_core::model::network::Network;
 use skep_core::model::service::Runtime;
 use skep_core::model::task::{Task, TaskState};
+use skep_core::net::bridges::name_servers;
 use skep_core::state::State;
 
 use crate::call::{Call, collect_json};
@@ -52,9 +53,9 @@ pub async fn create(mut call: Call) -> Reply {
         call.restore(body);
         return call.pass().await;
     }
-    let gateway = |network: &Arc<Network>| network.gateways.get(&here.node).map(IpAddr::to_string);
     let attachable = joined.iter().filter(|network| network.spec.attachable);
-    let mut servers: Vec<Value> = attachable.filter_map(gateway).map(Value::from).collect();
+    let servers = name_servers(attachable.map(|network| &**network), &here.node);
+    let mut servers: Vec<Value> = servers.iter().map(|addr| json!(addr.to_string())).collect();
     if let Some(host) = object(&mut wanted, "HostConfig") {
         let own = host.get("Dns").and_then(Value::as_array).cloned().unwrap_or_default();
         servers.extend(own);

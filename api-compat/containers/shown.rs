@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use skep_core::agent::FILES_DIR;
 use skep_core::agent::container::TASK_ID_LABEL;
-use skep_core::id::{NetworkId, NodeId, TaskId};
+use skep_core::id::{NetworkId, TaskId};
 use skep_core::model::service::Runtime;
 use skep_core::model::task::Task;
 use skep_core::state::State;
@@ -31,16 +31,16 @@ pub async fn inspect(call: Call) -> Reply {
 
 /// What containers are told by.
 pub struct View {
-    known: Option<(NodeId, Arc<State>)>,
+    state: Option<Arc<State>>,
     default_mode: &'static str,
 }
 
 impl View {
     /// Takes what this node knows of its cluster, if it is in one.
     pub fn of(call: &Call) -> Self {
-        let known = call.backend.known();
+        let state = call.backend.known().map(|(_, state)| state);
         let old = dialect::is_old(&call.engine_version());
-        Self { known, default_mode: if old { "default" } else { "bridge" } }
+        Self { state, default_mode: if old { "default" } else { "bridge" } }
     }
 
     /// Retells an answer about one container or several, unless it is a refusal.
@@ -48,21 +48,20 @@ impl View {
     /// # Errors
     /// Fails when the engine breaks off.
     pub async fn retold(&self, response: Response<Body>) -> Reply {
-        let Some((node, state)) =
-            self.known.as_ref().filter(|_| response.status() == StatusCode::OK)
+        let Some(state) = self.state.as_deref().filter(|_| response.status() == StatusCode::OK)
         else {
             return Ok(response);
         };
         let mut told = collect_json(response).await?;
         if let Some(all) = told.as_array_mut() {
-            all.iter_mut().for_each(|one| self.retell(node, state, one));
+            all.iter_mut().for_each(|one| self.retell(state, one));
         } else {
-            self.retell(node, state, &mut told);
+            self.retell(state, &mut told);
         }
         Ok(reply::json(StatusCode::OK, &told))
     }
 
-    fn retell(&self, node: &NodeId, state: &State, container: &mut Value) {
+    fn retell(&self, state: &State, container: &mut Value) {
         let (networks, of_task) = networks_of(state, container);
         let joined =
             container.pointer_mut("/NetworkSettings/Networks").and_then(Value::as_object_mut);
@@ -87,14 +86,14 @@ impl View {
             *mode = json!(self.default_mode);
         }
         let networks = networks.iter().filter_map(|(_, id)| state.networks().get(id));
-        let gateways: Vec<String> =
-            networks.filter_map(|it| it.gateways.get(node)).map(IpAddr::to_string).collect();
-        hide_name_servers(container, &gateways, of_task);
+        let servers: Vec<String> =
+            networks.flat_map(|it| it.gateways.values()).map(IpAddr::to_string).collect();
+        hide_name_servers(container, &servers, of_task);
         hide_files(container);
     }
 }
 
-/// Leaves out that containers ask this node for names, which Docker's ask without being told.
+/// Leaves out that containers ask this node and another one for names, which Docker's ask without being told.
 fn hide_name_servers(container: &mut Value, own: &[String], of_task: bool) {
     let Some(servers) = container.pointer_mut("/HostConfig/Dns") else { return };
     let Some(all) = servers.as_array_mut() else { return };

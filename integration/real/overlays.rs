@@ -238,7 +238,7 @@ fn what_is_taken_away_comes_back(hosts: &[Host], outside: &Namespace) -> Result<
     Ok(())
 }
 
-/// All but names is the kernel's.
+/// All but names is the kernel's, and names are answered by another node.
 fn packets_flow_without_skep(hosts: &mut [Host], outside: &Namespace) -> Result<()> {
     let host = &mut hosts[2];
     host.skep.kill9()?;
@@ -246,6 +246,8 @@ fn packets_flow_without_skep(hosts: &mut [Host], outside: &Namespace) -> Result<
         from_outside(&host.address, outside)?;
     }
     let client = container(host, "near")?;
+    let all = inside(host, &client, &["nslookup", "tasks.web"])?;
+    ensure!(all.matches("Address").count() >= 4, "a server and three tasks: {all}");
     let target = {
         let format = "{{range .Endpoint.VirtualIPs}}{{.Addr}} {{end}}";
         hosts[0].docker().ok(&["service", "inspect", "-f", format, "web"])?

@@ -7,6 +7,7 @@ use super::InvalidTask;
 use crate::id::{NetworkId, NodeId};
 use crate::model::network::{Network, NetworkAllocation};
 use crate::model::task::{Task, TaskNetwork};
+use crate::net::bridges;
 use crate::net::mac::Mac;
 use crate::net::pairs::Pairs;
 
@@ -236,23 +237,16 @@ fn plan_join(task: &Task, held: &TaskNetwork) -> Result<NetworkJoin, InvalidTask
     })
 }
 
-/// Returns the addresses of this node that answer name queries of the task: its gateways, not those of the mesh.
+/// Returns the addresses that answer name queries of the task: gateways of its networks, but for the mesh.
 pub(super) fn name_servers(
     task: &Task,
     node: &NodeId,
     networks: &BTreeMap<NetworkId, std::sync::Arc<Network>>,
 ) -> Vec<String> {
-    /// Docker asks no more than three servers; one place is left for a server of the user.
-    const SERVERS_MAX: usize = 2;
-    let mut servers = Vec::new();
-    for held in task.networks.iter().filter(|held| !held.network.spec.ingress) {
-        let network = networks.get(&held.network.id).unwrap_or(&held.network);
-        if let Some(gateway) = network.gateways.get(node).filter(|_| is_overlay(network)) {
-            servers.push(gateway.to_string());
-        }
-    }
-    servers.truncate(SERVERS_MAX);
-    servers
+    let held =
+        task.networks.iter().map(|held| networks.get(&held.network.id).unwrap_or(&held.network));
+    let named = held.map(|network| &**network).filter(|it| is_overlay(it) && !it.spec.ingress);
+    bridges::name_servers(named, node).iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
